@@ -1,0 +1,36 @@
+"""Perceptual losses based on Watson's model of human vision, in JAX.
+
+Images are float arrays `[..., height, width, channels]` in [0, 1]; the distorted image comes first,
+the reference second; a loss returns one value for each pair.
+"""
+
+from watson_jax._checks import RangeWarning as RangeWarning
+from watson_jax._get_loss import Loss as Loss
+from watson_jax._get_loss import get_loss as get_loss
+from watson_jax._params_io import load_params as load_params
+from watson_jax._params_io import save_params as save_params
+from watson_jax._version import __version__ as __version__
+from watson_jax.checkpoints import CheckpointError as CheckpointError
+from watson_jax.checkpoints import DownloadError as DownloadError
+from watson_jax.losses import WatsonDctParams as WatsonDctParams
+from watson_jax.losses import WatsonDftParams as WatsonDftParams
+from watson_jax.losses import contrast_masking as contrast_masking
+from watson_jax.losses import luminance_masking as luminance_masking
+from watson_jax.losses import p_norm as p_norm
+from watson_jax.losses import phase_distance as phase_distance
+from watson_jax.losses import smooth_maximum as smooth_maximum
+from watson_jax.losses import watson_dct as watson_dct
+from watson_jax.losses import watson_dct_map as watson_dct_map
+from watson_jax.losses import watson_dft as watson_dft
+from watson_jax.losses import watson_dft_map as watson_dft_map
+from watson_jax.transforms import block_dct as block_dct
+from watson_jax.transforms import block_dft as block_dft
+from watson_jax.transforms import grid_shift as grid_shift
+from watson_jax.transforms import inverse_block_dct as inverse_block_dct
+from watson_jax.transforms import inverse_block_dft as inverse_block_dft
+from watson_jax.transforms import merge_blocks as merge_blocks
+from watson_jax.transforms import pad_to_blocks as pad_to_blocks
+from watson_jax.transforms import random_grid_shift as random_grid_shift
+from watson_jax.transforms import rgb_to_ycbcr as rgb_to_ycbcr
+from watson_jax.transforms import split_blocks as split_blocks
+from watson_jax.transforms import ycbcr_to_rgb as ycbcr_to_rgb

@@ -1,0 +1,101 @@
+"""Checks of the images that every loss takes: rank, shape, channels, dtype and, where visible, range."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+PACKAGE = __name__.partition(".")[0]
+RANGE_TOLERANCE = 0.05
+
+
+class RangeWarning(UserWarning):
+    """Images that are clearly not in [0, 1]; silence it with `warnings.simplefilter`."""
+
+
+def check_pair(
+    image: Any, reference: Any, *, channels: int | None = None, min_size: int = 1
+) -> tuple[jax.Array, jax.Array]:
+    """Checks two images that are to be compared and brings them to the dtype of computation.
+
+    Args:
+      image: distorted image, shape `[..., H, W, C]`.
+      reference: the same shape.
+      channels: how many channels there must be; None for any number.
+      min_size: the smallest height and width.
+
+    Returns:
+      Both as float32, or as float64 where one of them is.
+
+    Raises:
+      TypeError: if one is not a floating point array.
+      ValueError: if the rank, the shape, the number of channels or the size is wrong.
+    """
+    image = _check_image("image", image, channels, min_size)
+    reference = _check_image("reference", reference, channels, min_size)
+    if image.shape != reference.shape:
+        raise ValueError(
+            "`image` and `reference` must have the same shape, leading axes included, "
+            f"got {image.shape} and {reference.shape}."
+        )
+    dtype = jnp.promote_types(jnp.promote_types(image.dtype, reference.dtype), jnp.float32)
+    return image.astype(dtype), reference.astype(dtype)
+
+
+def _check_image(name: str, image: Any, channels: int | None, min_size: int) -> jax.Array:
+    if not hasattr(image, "dtype") or not hasattr(image, "shape"):
+        raise TypeError(f"`{name}` must be an array, got {type(image).__name__}.")
+    if not jnp.issubdtype(image.dtype, jnp.floating):
+        hint = "; divide 8-bit images by 255" if jnp.issubdtype(image.dtype, jnp.integer) else ""
+        raise TypeError(f"`{name}` must be floating point in [0, 1], got {image.dtype}{hint}.")
+    shape = tuple(image.shape)
+    if len(shape) < 3:
+        hint = "; a grey image needs a last axis of length 1" if len(shape) == 2 else ""
+        raise ValueError(
+            f"`{name}` must have the shape [..., height, width, channels], got {shape}{hint}."
+        )
+    if channels is not None and shape[-1] != channels:
+        hint = ""
+        if shape[-3] == channels:
+            hint = "; these look like channels-first axes, move them with jnp.moveaxis(x, -3, -1)"
+        elif {shape[-1], channels} == {1, 3}:
+            hint = f'; take color="{"rgb" if shape[-1] == 3 else "gray"}" or convert the images'
+        raise ValueError(
+            f"`{name}` must have {channels} channel{'s' * (channels > 1)} in its last axis, "
+            f"got the shape {shape}{hint}."
+        )
+    if min(shape[-3:-1]) < min_size:
+        raise ValueError(
+            f"`{name}` must be at least {min_size} pixel{'s' * (min_size > 1)} high and wide, "
+            f"got {shape[-3]}x{shape[-2]}."
+        )
+    if not isinstance(image, jax.core.Tracer):
+        _warn_of_range(name, image)
+    return jnp.asarray(image)
+
+
+_warned_at: set[tuple[str, int]] = set()
+
+
+def _warn_of_range(name: str, image: Any) -> None:
+    """Warns once per line of the caller's code; traced values cannot be seen and pass."""
+    frame, depth = sys._getframe(1), 1
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == PACKAGE:
+        frame, depth = frame.f_back, depth + 1
+    location = (frame.f_code.co_filename, frame.f_lineno)
+    if location in _warned_at or 0 in image.shape:
+        return
+    low, high = float(np.min(image)), float(np.max(image))
+    if low < -RANGE_TOLERANCE or high > 1 + RANGE_TOLERANCE:
+        _warned_at.add(location)
+        hint = "divide by 255" if high > 2 else "map x to (x + 1) / 2 if they are in [-1, 1]"
+        warnings.warn(
+            f"`{name}` should be in [0, 1], got values from {low:.4g} to {high:.4g}; {hint}.",
+            RangeWarning,
+            stacklevel=depth,
+        )

@@ -1,0 +1,83 @@
+"""Losses by name, each with its parameters, behind one call."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import os
+from collections.abc import Callable
+from typing import Any
+
+from jaxtyping import Array, Float
+
+from watson_jax._params_io import load_params
+from watson_jax._registry import find_loss
+
+
+@dataclasses.dataclass(frozen=True)
+class Loss:
+    """A loss with its parameters: `loss(image, reference)`.
+
+    Attributes:
+      name: the canonical name.
+      params: a pytree of arrays; `()` for losses without parameters.
+      fn: the pure function `fn(params, image, reference)`, for `grad` and `vmap` over parameters.
+    """
+
+    name: str
+    params: Any
+    fn: Callable[[Any, Array, Array], Array]
+
+    def __call__(
+        self,
+        image: Float[Array, "*batch height width channels"],
+        reference: Float[Array, "*batch height width channels"],
+    ) -> Float[Array, "*batch"]:
+        """Compares images; see the function of the loss for shapes and ranges."""
+        return self.fn(self.params, image, reference)
+
+
+def get_loss(
+    name: str,
+    *,
+    color: str = "rgb",
+    weights: str | os.PathLike[str] | None = None,
+    **options: Any,
+) -> Loss:
+    """Looks up a loss by name and loads its parameters.
+
+    Args:
+      name: such as "watson-dft"; case, `_` and `-` do not matter, and the authors' names are known.
+      color: "rgb" or "gray".
+      weights: as for `load_params`.
+      **options: keyword options of the loss, such as `luminance="batch"` of `watson_dft`.
+
+    Returns:
+      An object to call with (image, reference), which also holds `params` and the pure function `fn`.
+
+    Raises:
+      ValueError: if a name or an option's value is unknown.
+      TypeError: if the loss has no such option, or `weights` is missing.
+      OSError: if a file cannot be found or fetched.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> loss = get_loss("watson-dft", color="gray", weights="initial")
+      >>> reference = jnp.linspace(0, 1, 256).reshape(16, 16, 1)
+      >>> print(f"{loss(reference**2, reference):.2f}")
+      24.33
+    """
+    name, entry = find_loss(name)
+    known = [
+        parameter.name
+        for parameter in inspect.signature(entry.fn).parameters.values()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    ]
+    for option in options:
+        if option not in known:
+            raise TypeError(
+                f"{name} has no option `{option}`; it has {', '.join(known) or 'none'}."
+            )
+    params = load_params(name, color=color, weights=weights)
+    return Loss(name, params, functools.partial(entry.fn, **options))

@@ -1,0 +1,13 @@
+"""Losses as pure functions, their parameters, and the stages of which they consist."""
+
+from watson_jax.losses._masking import contrast_masking as contrast_masking
+from watson_jax.losses._masking import luminance_masking as luminance_masking
+from watson_jax.losses._masking import smooth_maximum as smooth_maximum
+from watson_jax.losses._phase import phase_distance as phase_distance
+from watson_jax.losses._pooling import p_norm as p_norm
+from watson_jax.losses._watson import watson_dct as watson_dct
+from watson_jax.losses._watson import watson_dct_map as watson_dct_map
+from watson_jax.losses._watson import watson_dft as watson_dft
+from watson_jax.losses._watson import watson_dft_map as watson_dft_map
+from watson_jax.losses._watson_params import WatsonDctParams as WatsonDctParams
+from watson_jax.losses._watson_params import WatsonDftParams as WatsonDftParams

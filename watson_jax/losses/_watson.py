@@ -1,0 +1,254 @@
+"""The public Watson losses: checks of what comes in, and the compiled computation behind them."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from watson_jax._checks import check_pair
+from watson_jax.losses import _watson_definition as definition
+from watson_jax.losses._watson_definition import WatsonOptions
+from watson_jax.losses._watson_params import WatsonDctParams, WatsonDftParams
+
+
+def watson_dft(
+    params: WatsonDftParams,
+    image: Float[Array, "*batch height width channels"],
+    reference: Float[Array, "*batch height width channels"],
+    *,
+    luminance: Literal["image", "batch"] = "image",
+    over_blocks: Literal["sum", "mean"] = "sum",
+    luminance_floor: float = 0.0,
+    phase_floor: float = 0.0,
+) -> Float[Array, "*batch"]:
+    """The Watson-DFT distance of two images (eq. 10), the loss that the paper recommends.
+
+    In every 8x8 block of Y, Cb and Cr, amplitude differences of the DFT count relative to what is
+    visible beside the reference's own brightness and contrast, and phases by their angle. The
+    reference alone sets what is visible, so that the order of the images matters.
+
+    Args:
+      params: from `load_params("watson-dft", ...)`, for as many channels as the images have.
+      image: the distorted image, floats in [0, 1], shape `[..., H, W, C]` with C = 3 (RGB) or 1 (grey).
+      reference: the original, the same shape.
+      luminance: the mean that luminance masking relates a block to: of its own image (the paper), or of
+        all leading axes together (the authors' code, whose values depend on the batch).
+      over_blocks: "sum" is the paper; "mean" divides by the number of blocks inside the root and in the
+        phase term, so that a weight tuned at one image size holds at another.
+      luminance_floor: lower bound on the brightness ratio in luminance masking; 0 is the paper.
+      phase_floor: amplitude below which phases fade out; 0 is the paper. Bounds the gradient on
+        flat, dark regions, where it grows like 1 / amplitude.
+
+    Returns:
+      Distances >= 0, shape `[...]`, 0 for identical images; lower is more similar. float32, or float64
+      for float64 images.
+
+    Raises:
+      TypeError: if `params` are of another loss, or an image is not floating point.
+      ValueError: if a shape or an option is wrong.
+
+    Example:
+      >>> import watson_jax as wj
+      >>> params = wj.load_params("watson-dft", color="gray", weights="initial")
+      >>> reference = jnp.linspace(0, 1, 256).reshape(16, 16, 1)
+      >>> print(f"{watson_dft(params, reference**2, reference):.2f}")
+      24.33
+
+    References:
+      S. Czolbe, O. Krause, I. Cox, C. Igel: A Loss Function for Generative Neural Networks Based on
+      Watson's Perceptual Model. NeurIPS 2020.
+    """
+    options = _check_options(luminance, over_blocks, luminance_floor, phase_floor)
+    params, image, reference = _check_arguments(WatsonDftParams, params, image, reference)
+    return _watson_dft(params, image, reference, options)
+
+
+def watson_dct(
+    params: WatsonDctParams,
+    image: Float[Array, "*batch height width channels"],
+    reference: Float[Array, "*batch height width channels"],
+    *,
+    luminance: Literal["image", "batch"] = "image",
+    over_blocks: Literal["sum", "mean"] = "sum",
+    luminance_floor: float = 0.0,
+) -> Float[Array, "*batch"]:
+    """The Watson-DCT distance of two images (eq. 4), Watson's own model made differentiable.
+
+    In every 8x8 block of Y, Cb and Cr, differences of DCT coefficients count relative to what is
+    visible beside the reference's own brightness and contrast. The reference alone sets what is
+    visible, so that the order of the images matters.
+
+    Args:
+      params: from `load_params("watson-dct", ...)`, for as many channels as the images have.
+      image: the distorted image, floats in [0, 1], shape `[..., H, W, C]` with C = 3 (RGB) or 1 (grey).
+      reference: the original, the same shape.
+      luminance: as for `watson_dft`.
+      over_blocks: as for `watson_dft`.
+      luminance_floor: as for `watson_dft`.
+
+    Returns:
+      Distances >= 0, shape `[...]`, 0 for identical images; lower is more similar. float32, or float64
+      for float64 images.
+
+    Raises:
+      TypeError: if `params` are of another loss, or an image is not floating point.
+      ValueError: if a shape or an option is wrong.
+
+    Example:
+      >>> import watson_jax as wj
+      >>> params = wj.load_params("watson-dct", color="gray", weights="initial")
+      >>> reference = jnp.linspace(0, 1, 256).reshape(16, 16, 1)
+      >>> print(f"{watson_dct(params, reference**2, reference):.3f}")
+      1.265
+
+    References:
+      A. B. Watson: DCT quantization matrices visually optimized for individual images. SPIE Human
+      Vision, Visual Processing, and Digital Display IV, 1993.
+      S. Czolbe, O. Krause, I. Cox, C. Igel: A Loss Function for Generative Neural Networks Based on
+      Watson's Perceptual Model. NeurIPS 2020.
+    """
+    options = _check_options(luminance, over_blocks, luminance_floor)
+    params, image, reference = _check_arguments(WatsonDctParams, params, image, reference)
+    return _watson_dct(params, image, reference, options)
+
+
+def watson_dft_map(
+    params: WatsonDftParams,
+    image: Float[Array, "*batch height width channels"],
+    reference: Float[Array, "*batch height width channels"],
+    *,
+    luminance: Literal["image", "batch"] = "image",
+    over_blocks: Literal["sum", "mean"] = "sum",
+    luminance_floor: float = 0.0,
+    phase_floor: float = 0.0,
+) -> Float[Array, "*batch rows columns"]:
+    """Every block's share of the Watson-DFT distance, to see where two images differ.
+
+    A block's share of the pooled norm is in proportion to its part of the sum under the root; its
+    phase term is its own. The map adds up to `watson_dft`.
+
+    Args:
+      params: as for `watson_dft`.
+      image: as for `watson_dft`.
+      reference: as for `watson_dft`.
+      luminance: as for `watson_dft`.
+      over_blocks: as for `watson_dft`.
+      luminance_floor: as for `watson_dft`.
+      phase_floor: as for `watson_dft`.
+
+    Returns:
+      Shape `[..., ceil(H / 8), ceil(W / 8)]`, >= 0.
+
+    Raises:
+      TypeError: as for `watson_dft`.
+      ValueError: as for `watson_dft`.
+
+    Example:
+      >>> import watson_jax as wj
+      >>> params = wj.load_params("watson-dft", color="gray", weights="initial")
+      >>> reference = jnp.linspace(0, 1, 256).reshape(16, 16, 1)
+      >>> image = reference.at[0, 0].add(0.3)
+      >>> (watson_dft_map(params, image, reference) > 0).tolist()
+      [[True, False], [False, False]]
+    """
+    options = _check_options(luminance, over_blocks, luminance_floor, phase_floor)
+    params, image, reference = _check_arguments(WatsonDftParams, params, image, reference)
+    return _watson_dft_map(params, image, reference, options)
+
+
+def watson_dct_map(
+    params: WatsonDctParams,
+    image: Float[Array, "*batch height width channels"],
+    reference: Float[Array, "*batch height width channels"],
+    *,
+    luminance: Literal["image", "batch"] = "image",
+    over_blocks: Literal["sum", "mean"] = "sum",
+    luminance_floor: float = 0.0,
+) -> Float[Array, "*batch rows columns"]:
+    """Every block's share of the Watson-DCT distance; see `watson_dft_map`.
+
+    Args:
+      params: as for `watson_dct`.
+      image: as for `watson_dct`.
+      reference: as for `watson_dct`.
+      luminance: as for `watson_dct`.
+      over_blocks: as for `watson_dct`.
+      luminance_floor: as for `watson_dct`.
+
+    Returns:
+      Shape `[..., ceil(H / 8), ceil(W / 8)]`, >= 0.
+
+    Raises:
+      TypeError: as for `watson_dct`.
+      ValueError: as for `watson_dct`.
+
+    Example:
+      >>> import watson_jax as wj
+      >>> params = wj.load_params("watson-dct", color="gray", weights="initial")
+      >>> reference = jnp.linspace(0, 1, 256).reshape(16, 16, 1)
+      >>> image = reference.at[0, 0].add(0.3)
+      >>> (watson_dct_map(params, image, reference) > 0).tolist()
+      [[True, False], [False, False]]
+    """
+    options = _check_options(luminance, over_blocks, luminance_floor)
+    params, image, reference = _check_arguments(WatsonDctParams, params, image, reference)
+    return _watson_dct_map(params, image, reference, options)
+
+
+@functools.partial(jax.jit, static_argnames="options")
+def _watson_dft(params, image, reference, options):
+    terms = definition.watson_dft_terms(params, image, reference, options)
+    return definition.pool(params, terms, options)
+
+
+@functools.partial(jax.jit, static_argnames="options")
+def _watson_dct(params, image, reference, options):
+    terms = definition.watson_dct_terms(params, image, reference, options)
+    return definition.pool(params, terms, options)
+
+
+@functools.partial(jax.jit, static_argnames="options")
+def _watson_dft_map(params, image, reference, options):
+    terms = definition.watson_dft_terms(params, image, reference, options)
+    return definition.block_map(params, terms, options)
+
+
+@functools.partial(jax.jit, static_argnames="options")
+def _watson_dct_map(params, image, reference, options):
+    terms = definition.watson_dct_terms(params, image, reference, options)
+    return definition.block_map(params, terms, options)
+
+
+def _check_options(
+    luminance: Any, over_blocks: Any, luminance_floor: Any, phase_floor: Any = 0.0
+) -> WatsonOptions:
+    for name, value, choices in (
+        ("luminance", luminance, ("image", "batch")),
+        ("over_blocks", over_blocks, ("sum", "mean")),
+    ):
+        if value not in choices:
+            raise ValueError(f'`{name}` must be "{choices[0]}" or "{choices[1]}", got {value!r}.')
+    for name, value in (("luminance_floor", luminance_floor), ("phase_floor", phase_floor)):
+        if isinstance(value, jax.core.Tracer) or not 0 <= float(value) < float("inf"):
+            raise ValueError(f"`{name}` must be a plain number >= 0, got {value!r}.")
+    return WatsonOptions(luminance, over_blocks, float(luminance_floor), float(phase_floor))
+
+
+def _check_arguments(kind: type, params: Any, image: Any, reference: Any) -> tuple[Any, Any, Any]:
+    if type(params) is not kind:
+        raise TypeError(
+            f"`params` must be {kind.__name__}, got {type(params).__name__}; "
+            "the parameters come first: loss(params, image, reference)."
+        )
+    shape = jnp.shape(params.log_thresholds)
+    if len(shape) != 3:
+        raise ValueError(
+            "`params` must be one set, with `log_thresholds` of the shape [channels, vertical, "
+            f"horizontal], got {shape}; use jax.vmap for several sets."
+        )
+    image, reference = check_pair(image, reference, channels=shape[0])
+    return jax.tree.map(lambda x: jnp.asarray(x, image.dtype), params), image, reference

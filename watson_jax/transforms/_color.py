@@ -1,0 +1,61 @@
+"""Full-range YCbCr, the colour space of JPEG, in which eq. 9 of the paper weighs its channels."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+# Rows Y, Cb, Cr; columns R, G, B. The chroma rows add up to 0.
+YCBCR_MATRIX = np.array(
+    [
+        [0.299, 0.587, 0.114],
+        [-0.1687, -0.3313, 0.5],
+        [0.5, -0.4187, -0.0813],
+    ]
+)
+YCBCR_OFFSET = np.array([0.0, 0.5, 0.5])
+
+
+def rgb_to_ycbcr(image: Float[Array, "*batch 3"]) -> Float[Array, "*batch 3"]:
+    """Converts RGB to luma and chroma.
+
+        Y  =  .299  R + .587  G + .114  B
+        Cb = -.1687 R - .3313 G + .5    B + .5
+        Cr =  .5    R - .4187 G - .0813 B + .5
+
+    Args:
+      image: RGB in [0, 1], shape `[..., 3]`.
+
+    Returns:
+      Y, Cb, Cr in [0, 1], shape `[..., 3]`.
+
+    Example:
+      >>> rgb_to_ycbcr(jnp.array([1.0, 1.0, 1.0])).tolist()
+      [1.0, 0.5, 0.5]
+    """
+    red, green, blue = image[..., 0], image[..., 1], image[..., 2]
+    luma = 0.299 * red + 0.587 * green + 0.114 * blue
+    # As differences, so that the chroma of a grey pixel is exactly 0.5 and not 0.5 with rounding
+    # errors, whose phase would count.
+    chroma_blue = 0.1687 * (blue - red) + 0.3313 * (blue - green) + 0.5
+    chroma_red = 0.4187 * (red - green) + 0.0813 * (red - blue) + 0.5
+    return jnp.stack([luma, chroma_blue, chroma_red], axis=-1)
+
+
+def ycbcr_to_rgb(image: Float[Array, "*batch 3"]) -> Float[Array, "*batch 3"]:
+    """Converts luma and chroma back to RGB, the inverse of `rgb_to_ycbcr`.
+
+    Args:
+      image: Y, Cb, Cr, shape `[..., 3]`.
+
+    Returns:
+      RGB, shape `[..., 3]`; not clipped.
+
+    Example:
+      >>> ycbcr_to_rgb(jnp.array([1.0, 0.5, 0.5])).tolist()
+      [1.0, 1.0, 1.0]
+    """
+    inverse = jnp.asarray(np.linalg.inv(YCBCR_MATRIX), image.dtype)
+    centred = image - jnp.asarray(YCBCR_OFFSET, image.dtype)
+    return jnp.matmul(centred, inverse.T, precision="highest")

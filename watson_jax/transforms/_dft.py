@@ -1,0 +1,99 @@
+"""The one-sided two-dimensional DFT of 8x8 blocks."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+from jax.lax import Precision, complex
+from jaxtyping import Array, Complex, Float
+
+from watson_jax.transforms._blocks import BLOCK_SIZE, merge_blocks, split_blocks
+
+HALF = BLOCK_SIZE // 2 + 1
+
+# The frequencies that are their own complex conjugate: their coefficients are real, so that their
+# phase can only be 0 or pi.
+SELF_CONJUGATE = np.zeros((BLOCK_SIZE, HALF), bool)
+SELF_CONJUGATE[::4, ::4] = True
+
+
+def _dft_basis() -> np.ndarray:
+    """exp(-2 pi i (u m + v n) / 8) / 64, axes [u, v, m, n], v only up to the fifth."""
+    u, v, m, n = np.mgrid[:BLOCK_SIZE, :HALF, :BLOCK_SIZE, :BLOCK_SIZE]
+    quarter_turns = (u * m + v * n) % BLOCK_SIZE
+    # Entries that are 0 stand there as 0 and not as 1e-17, as does the whole imaginary part at the
+    # self-conjugate frequencies.
+    cosine = np.round(np.cos(np.pi * np.arange(BLOCK_SIZE) / 4), 15)
+    cosine[1::2] = np.copysign(np.sqrt(0.5), cosine[1::2])
+    sine = np.roll(cosine, 2)
+    return (cosine[quarter_turns] - 1j * sine[quarter_turns]) / BLOCK_SIZE**2
+
+
+DFT_BASIS = _dft_basis()
+
+# A real block has X[-u, -v] = conj(X[u, v]), so that every column of the half spectrum but the first
+# and the last stands for two of the whole.
+MULTIPLICITY = np.array([1, 2, 2, 2, 1])
+
+
+def block_dft(
+    image: Float[Array, "*batch height width channels"],
+) -> Complex[Array, "*batch rows columns 8 5 channels"]:
+    """Takes the one-sided two-dimensional DFT of each disjoint 8x8 block.
+
+    Args:
+      image: shape `[..., H, W, C]`, H and W multiples of 8.
+
+    Returns:
+      Coefficients divided by 64, shape
+      `[..., rows, columns, vertical frequency (8), horizontal frequency (5), C]`;
+      the DC coefficient at `[0, 0]` is the mean of the block.
+
+    Raises:
+      ValueError: if a side is not a multiple of 8.
+
+    Example:
+      >>> block_dft(jnp.ones((16, 24, 1))).shape
+      (2, 3, 8, 5, 1)
+    """
+    blocks = split_blocks(image)
+    # Differences to one pixel: the coefficients of a flat block other than DC are then exactly 0.
+    # With rounding errors in their place the phase of a white wall would be noise.
+    corner = blocks[..., :1, :1, :]
+    real, imaginary = (
+        jnp.einsum(
+            "...mnc,uvmn->...uvc",
+            blocks - corner,
+            jnp.asarray(basis, blocks.dtype),
+            precision=Precision.HIGHEST,
+        )
+        for basis in (DFT_BASIS.real, DFT_BASIS.imag)
+    )
+    return complex(real.at[..., 0, 0, :].add(corner[..., 0, 0, :]), imaginary)
+
+
+def inverse_block_dft(
+    coefficients: Complex[Array, "*batch rows columns 8 5 channels"],
+) -> Float[Array, "*batch height width channels"]:
+    """Rebuilds the image from its blocks' DFT coefficients, the inverse of `block_dft`.
+
+    Args:
+      coefficients: shape `[..., rows, columns, 8, 5, C]`.
+
+    Returns:
+      Real, shape `[..., 8 rows, 8 columns, C]`.
+
+    Example:
+      >>> image = jnp.linspace(0, 1, 64).reshape(8, 8, 1)
+      >>> bool(jnp.allclose(inverse_block_dft(block_dft(image)), image, atol=1e-6))
+      True
+    """
+    basis = BLOCK_SIZE**2 * DFT_BASIS * MULTIPLICITY[:, None, None]
+    # Re(conj(basis) c), summed over the half spectrum.
+    blocks = sum(
+        jnp.einsum(
+            "...uvc,uvmn->...mnc", part, jnp.asarray(b, part.dtype), precision=Precision.HIGHEST
+        )
+        for part, b in ((coefficients.real, basis.real), (coefficients.imag, basis.imag))
+    )
+    return merge_blocks(blocks)

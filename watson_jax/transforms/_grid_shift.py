@@ -1,0 +1,98 @@
+"""Moving the image under the block grid, so that no pixel always lies at a block's border."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from watson_jax._checks import check_pair
+
+MAX_SHIFT = 4
+
+
+def grid_shift(
+    image: Float[Array, "*batch height width channels"],
+    reference: Float[Array, "*batch height width channels"],
+    offset: Int[Array, 2] | tuple[int, int],
+) -> tuple[
+    Float[Array, "*batch height width channels"], Float[Array, "*batch height width channels"]
+]:
+    """Moves both images by the same offset; what comes in from outside repeats the edge.
+
+    Pixel (h, w) of a result is pixel (h + vertical, w + horizontal) of the input. The authors' code
+    counts its offsets from 0 to 7, where 4 is no shift: theirs less 4 is ours.
+
+    Args:
+      image: shape `[..., H, W, C]`.
+      reference: the same shape.
+      offset: whole pixels (vertical, horizontal), each from -4 to 4; may be traced.
+
+    Returns:
+      The shifted pair, shapes as before.
+
+    Raises:
+      ValueError: if the shapes differ, or if a concrete offset lies outside [-4, 4].
+
+    Example:
+      >>> image = jnp.linspace(0, 0.75, 4).reshape(1, 4, 1)
+      >>> grid_shift(image, image, (0, 1))[0].ravel().tolist()
+      [0.25, 0.5, 0.75, 0.75]
+    """
+    image, reference = check_pair(image, reference)
+    if not isinstance(offset, jax.core.Tracer):
+        concrete = np.asarray(offset)
+        if (
+            concrete.shape != (2,)
+            or not np.issubdtype(concrete.dtype, np.integer)
+            or np.any(np.abs(concrete) > MAX_SHIFT)
+        ):
+            raise ValueError(
+                "`offset` must be two whole numbers (vertical, horizontal) from "
+                f"{-MAX_SHIFT} to {MAX_SHIFT}, got {offset}."
+            )
+    vertical, horizontal = jnp.asarray(offset)
+
+    def shift(x):
+        padding = [(0, 0)] * (x.ndim - 3) + [(MAX_SHIFT, MAX_SHIFT)] * 2 + [(0, 0)]
+        padded = jnp.pad(x, padding, mode="edge")
+        for axis, start in ((-3, vertical), (-2, horizontal)):
+            padded = jax.lax.dynamic_slice_in_dim(
+                padded, start + MAX_SHIFT, x.shape[axis], axis % x.ndim
+            )
+        return padded
+
+    return shift(image), shift(reference)
+
+
+def random_grid_shift(
+    key: PRNGKeyArray,
+    image: Float[Array, "*batch height width channels"],
+    reference: Float[Array, "*batch height width channels"],
+) -> tuple[
+    Float[Array, "*batch height width channels"], Float[Array, "*batch height width channels"]
+]:
+    """Moves a pair by a random offset, for training; leave it out of evaluation.
+
+    One offset for all pairs of the call; `jax.vmap` over keys draws one for each. Offsets are
+    uniform in [-4, 4] in both directions, as the paper says; the authors' code leaves out +4.
+
+    Args:
+      key: a `jax.random` key.
+      image: shape `[..., H, W, C]`.
+      reference: the same shape.
+
+    Returns:
+      The shifted pair, shapes as before.
+
+    Raises:
+      ValueError: if the shapes differ.
+
+    Example:
+      >>> image = jnp.ones((2, 16, 16, 3))
+      >>> random_grid_shift(jax.random.key(0), image, image)[0].shape
+      (2, 16, 16, 3)
+    """
+    offset = jax.random.randint(key, (2,), -MAX_SHIFT, MAX_SHIFT + 1)
+    return grid_shift(image, reference, offset)
