@@ -43,7 +43,8 @@ def check_pair(
             "`image` and `reference` must have the same shape, leading axes included, "
             f"got {image.shape} and {reference.shape}."
         )
-    dtype = jnp.promote_types(jnp.promote_types(image.dtype, reference.dtype), jnp.float32)
+    wide = jnp.float64 in (image.dtype, reference.dtype)
+    dtype = jnp.float64 if wide else jnp.float32
     return image.astype(dtype), reference.astype(dtype)
 
 
@@ -90,7 +91,10 @@ def _warn_of_range(name: str, image: Any) -> None:
     location = (frame.f_code.co_filename, frame.f_lineno)
     if location in _warned_at or 0 in image.shape:
         return
-    low, high = float(np.min(image)), float(np.max(image))
+    if not getattr(image, "is_fully_addressable", True):
+        return  # Spread over several hosts.
+    values = np.asarray(image)
+    low, high = float(values.min()), float(values.max())
     if low < -RANGE_TOLERANCE or high > 1 + RANGE_TOLERANCE:
         _warned_at.add(location)
         hint = "divide by 255" if high > 2 else "map x to (x + 1) / 2 if they are in [-1, 1]"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Complex, Float
 
 from watson_jax.losses._masking import EPSILON
@@ -35,38 +36,78 @@ def phase_distance(
       >>> (angles / jnp.pi).tolist()
       [0.0, 0.5, 1.0]
     """
-    angle = _angle(coefficients + EPSILON, reference + EPSILON)
+    return angle_between(
+        coefficients.real, coefficients.imag, reference.real, reference.imag, phase_floor
+    )
+
+
+def angle_between(
+    x_re: Array, x_im: Array, y_re: Array, y_im: Array, phase_floor: float = 0.0
+) -> Array:
+    """`phase_distance` of numbers that come as real and imaginary parts."""
+    angle = _angle(x_re + EPSILON, x_im, y_re + EPSILON, y_im)
     if phase_floor == 0:
         return angle
-    smaller = jnp.minimum(_squared(coefficients), _squared(reference))
+    smaller = jnp.minimum(x_re**2 + x_im**2, y_re**2 + y_im**2)
     fade = jnp.minimum(smaller / phase_floor**2, 1)
     # Quadratic in the amplitude near 0, where the gradient of the angle grows like its inverse.
     return angle * fade * (2 - fade)
 
 
-def _squared(z):
-    return z.real**2 + z.imag**2
-
-
-def _cross(a, b):
-    """|a| |b| sin of the angle from b to a, exactly 0 for a = b.
-
-    Computed from the difference: the two products of Im(a conj(b)) may be contracted into a fused
-    multiply-add under `jit`, and then do not cancel.
-    """
-    d = a - b
-    return d.imag * b.real - d.real * b.imag
-
-
 @jax.custom_jvp
-def _angle(a, b):
-    return jnp.arctan2(jnp.abs(_cross(a, b)), a.real * b.real + a.imag * b.imag)
+def _angle(x_re, x_im, y_re, y_im):
+    sine, cosine = _sine(x_re, x_im, y_re, y_im), x_re * y_re + x_im * y_im
+    return _arctan2(jnp.abs(sine), cosine)
 
 
 @_angle.defjvp
 def _angle_jvp(primals, tangents):
-    (a, b), (da, db) = primals, tangents
-    # The phase of a turns by Im(conj(a) da) / |a|^2. sign(0) = 0 gives 0 at both ends.
-    turn_a = (a.real * da.imag - a.imag * da.real) / jnp.where(a == 0, 1, _squared(a))
-    turn_b = (b.real * db.imag - b.imag * db.real) / jnp.where(b == 0, 1, _squared(b))
-    return _angle(a, b), jnp.sign(_cross(a, b)) * (turn_a - turn_b)
+    (x_re, x_im, y_re, y_im), (dx_re, dx_im, dy_re, dy_im) = primals, tangents
+    # A phase turns by Im(conj(x) dx) / |x|^2. sign(0) = 0 gives a derivative of 0 at both ends.
+    turn_x = (x_re * dx_im - x_im * dx_re) / _nonzero(x_re**2 + x_im**2)
+    turn_y = (y_re * dy_im - y_im * dy_re) / _nonzero(y_re**2 + y_im**2)
+    return _angle(*primals), jnp.sign(_sine(*primals)) * (turn_x - turn_y)
+
+
+def _sine(x_re, x_im, y_re, y_im):
+    """|x| |y| times the sine of the angle from y to x, exactly 0 for x = y.
+
+    Computed from the difference: the two products of Im(x conj(y)) may be contracted into a fused
+    multiply-add under `jit`, and then do not cancel.
+    """
+    return (x_im - y_im) * y_re - (x_re - y_re) * y_im
+
+
+def _arctan2(sine, cosine):
+    """arctan2 for sine >= 0. XLA's own takes 20 times as long on a CPU."""
+    if sine.dtype != jnp.float32:
+        return jnp.arctan2(sine, cosine)
+    low = jnp.minimum(sine, jnp.abs(cosine))
+    high = jnp.maximum(sine, jnp.abs(cosine))
+    ratio = low / _nonzero(high)
+    square = ratio * ratio
+    series = jnp.float32(_ARCTAN[-1])
+    for coefficient in reversed(_ARCTAN[:-1]):
+        series = series * square + jnp.float32(coefficient)
+    angle = series * ratio
+    angle = jnp.where(sine > jnp.abs(cosine), jnp.float32(np.pi / 2) - angle, angle)
+    return jnp.where(cosine < 0, jnp.float32(np.pi) - angle, angle)
+
+
+# arctan(t) / t on [0, 1] as a polynomial in t^2, fitted for the smallest relative error (1.5e-8, an
+# eighth of float32's rounding) by iteratively reweighted least squares on Chebyshev nodes.
+_ARCTAN = (
+    0.999999985,
+    -0.333330733,
+    0.199926191,
+    -0.14203642,
+    0.106409244,
+    -0.0750427398,
+    0.0426912756,
+    -0.0160684787,
+    0.00284985197,
+)
+
+
+def _nonzero(x):
+    return jnp.where(x == 0, 1, x)

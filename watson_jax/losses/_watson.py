@@ -10,9 +10,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from watson_jax._checks import check_pair
-from watson_jax.losses import _watson_definition as definition
-from watson_jax.losses._watson_definition import WatsonOptions
+from watson_jax.losses import _watson_formula as formula
+from watson_jax.losses._pairs import map_pairs
+from watson_jax.losses._watson_formula import WatsonOptions
 from watson_jax.losses._watson_params import WatsonDctParams, WatsonDftParams
+from watson_jax.transforms._blocks import BLOCK_SIZE
 
 
 def watson_dft(
@@ -64,7 +66,7 @@ def watson_dft(
     """
     options = _check_options(luminance, over_blocks, luminance_floor, phase_floor)
     params, image, reference = _check_arguments(WatsonDftParams, params, image, reference)
-    return _watson_dft(params, image, reference, options)
+    return _distances(formula.watson_dft_terms, params, image, reference, options)
 
 
 def watson_dct(
@@ -113,7 +115,7 @@ def watson_dct(
     """
     options = _check_options(luminance, over_blocks, luminance_floor)
     params, image, reference = _check_arguments(WatsonDctParams, params, image, reference)
-    return _watson_dct(params, image, reference, options)
+    return _distances(formula.watson_dct_terms, params, image, reference, options)
 
 
 def watson_dft_map(
@@ -157,7 +159,7 @@ def watson_dft_map(
     """
     options = _check_options(luminance, over_blocks, luminance_floor, phase_floor)
     params, image, reference = _check_arguments(WatsonDftParams, params, image, reference)
-    return _watson_dft_map(params, image, reference, options)
+    return _maps(formula.watson_dft_terms, params, image, reference, options)
 
 
 def watson_dct_map(
@@ -196,31 +198,29 @@ def watson_dct_map(
     """
     options = _check_options(luminance, over_blocks, luminance_floor)
     params, image, reference = _check_arguments(WatsonDctParams, params, image, reference)
-    return _watson_dct_map(params, image, reference, options)
+    return _maps(formula.watson_dct_terms, params, image, reference, options)
 
 
-@functools.partial(jax.jit, static_argnames="options")
-def _watson_dft(params, image, reference, options):
-    terms = definition.watson_dft_terms(params, image, reference, options)
-    return definition.pool(params, terms, options)
+@functools.partial(jax.jit, static_argnames=("terms", "options"))
+def _distances(terms, params, image, reference, options):
+    def one_pair(params_and_mean, image, reference):
+        params, mean = params_and_mean
+        return formula.distance(params, terms(params, image, reference, mean, options), options)
+
+    mean = formula.mean_brightness(terms, reference) if options.luminance == "batch" else None
+    return map_pairs(one_pair, (params, mean), image, reference)
 
 
-@functools.partial(jax.jit, static_argnames="options")
-def _watson_dct(params, image, reference, options):
-    terms = definition.watson_dct_terms(params, image, reference, options)
-    return definition.pool(params, terms, options)
+@functools.partial(jax.jit, static_argnames=("terms", "options"))
+def _maps(terms, params, image, reference, options):
+    def one_pair(image, reference):
+        pair_terms = terms(params, image, reference, mean, options)
+        return formula.block_distances(params, pair_terms, options)
 
-
-@functools.partial(jax.jit, static_argnames="options")
-def _watson_dft_map(params, image, reference, options):
-    terms = definition.watson_dft_terms(params, image, reference, options)
-    return definition.block_map(params, terms, options)
-
-
-@functools.partial(jax.jit, static_argnames="options")
-def _watson_dct_map(params, image, reference, options):
-    terms = definition.watson_dct_terms(params, image, reference, options)
-    return definition.block_map(params, terms, options)
+    mean = formula.mean_brightness(terms, reference) if options.luminance == "batch" else None
+    *batch, height, width, channels = image.shape
+    blocks = jax.vmap(one_pair)(*(x.reshape(-1, height, width, channels) for x in (image, reference)))
+    return blocks.reshape(*batch, -(-height // BLOCK_SIZE), -(-width // BLOCK_SIZE))
 
 
 def _check_options(

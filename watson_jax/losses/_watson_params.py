@@ -76,7 +76,9 @@ class WatsonDftParams(WatsonDctParams):
     def phase_weights(self) -> Float[Array, "channels 8 5"]:
         """The weights w >= 0 of eq. 10."""
         weights = jnp.exp(self.log_phase_weights)
-        return weights if self.free_self_conjugate else jnp.where(SELF_CONJUGATE, 0, weights)
+        if self.free_self_conjugate:
+            return weights
+        return jnp.where(jnp.broadcast_to(SELF_CONJUGATE, weights.shape), 0, weights)
 
 
 WatsonParams = TypeVar("WatsonParams", bound=WatsonDctParams)

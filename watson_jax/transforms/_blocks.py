@@ -82,3 +82,9 @@ def merge_blocks(
     *batch, rows, columns, _, _, channels = blocks.shape
     image = jnp.moveaxis(blocks, -3, -4)
     return image.reshape(*batch, rows * BLOCK_SIZE, columns * BLOCK_SIZE, channels)
+
+
+def at_dc(value: Float[Array, "*batch 1"], frequencies: int) -> Float[Array, "*batch frequencies"]:
+    """Coefficients of flattened blocks that are 0 but for DC, for the transforms."""
+    is_dc = jnp.arange(frequencies) == 0
+    return jnp.where(jnp.expand_dims(is_dc, range(value.ndim - 1)), value, 0)

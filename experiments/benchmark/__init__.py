@@ -1,0 +1,1 @@
+"""The cost of the losses: time against eager PyTorch, memory of the compiled program."""

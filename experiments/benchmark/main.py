@@ -1,0 +1,105 @@
+"""Measures what the losses cost; see `protocol` for what is measured.
+
+The paper's Table 1 (128 images of 64x64, colour and grey; minutes on two CPU cores):
+
+    python -m experiments.benchmark.main --output=runs/benchmark.json
+
+The same programs, timed once each, to see that everything runs:
+
+    python -m experiments.benchmark.main --quick
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import app, flags
+
+from experiments.benchmark.measure import environment
+from experiments.benchmark.protocol import (
+    Row,
+    benchmark,
+    check_loss_names,
+    has_torch,
+    loss_names,
+)
+
+ROUNDS, QUICK_ROUNDS = 21, 1
+
+_QUICK = flags.DEFINE_bool("quick", False, "Time each program once: that it runs, not how fast.")
+_OUTPUT = flags.DEFINE_string("output", None, "File for the results as JSON.")
+_LOSSES = flags.DEFINE_list("losses", loss_names(), "Names of losses, separated by commas.")
+_BATCH = flags.DEFINE_integer("batch", 128, "Number of images.", lower_bound=1)
+_SIZE = flags.DEFINE_integer("size", 64, "Their height and width.", lower_bound=1)
+
+COLUMNS = "{:<12} {:<6} {:<9} {:>9} {:>11} {:>7} {:>14} {:>8} {:>9} {:>10}"
+HEADER = COLUMNS.format(
+    "loss", "color", "what", "JAX ms", "PyTorch ms", "ratio", "10 % .. 90 %", "temp MB", "x inputs",
+    "compile s",
+)  # fmt: skip
+
+
+def format_row(row: Row) -> str:
+    """The row as one aligned line."""
+    low, high = row.ratio_quantiles or (None, None)
+    return COLUMNS.format(
+        row.name,
+        row.color,
+        row.what,
+        f"{row.milliseconds_jax:.2f}",
+        "-" if row.milliseconds_torch is None else f"{row.milliseconds_torch:.2f}",
+        "-" if row.ratio is None else f"{row.ratio:.2f}",
+        "-" if low is None else f"{low:.2f} .. {high:.2f}",
+        f"{row.temp_bytes / 1e6:.2f}",
+        f"{row.temp_bytes / row.input_bytes:.2f}",
+        f"{row.compile_seconds:.2f}",
+    )
+
+
+def run(losses: Sequence[str], *, batch: int, size: int, rounds: int, output: Path | None) -> None:
+    """Measures, prints the table and writes the file."""
+    if not has_torch():
+        print("PyTorch is missing, so JAX is measured alone: pip install -e '.[bench]' adds it.")
+    print(HEADER)
+    rows = []
+    for row in benchmark(losses, batch=batch, size=size, rounds=rounds):
+        rows.append(dataclasses.asdict(row))
+        print(format_row(row), flush=True)
+    print("ratio: PyTorch's time by that of JAX in the same round, median over the rounds.")
+    if output is not None:
+        protocol = {"batch": batch, "size": size, "dtype": "float32", "rounds": rounds}
+        record = {"environment": environment(), "protocol": protocol, "rows": rows}
+        output.write_text(json.dumps(record, indent=2) + "\n")
+
+
+def parse_flags(argv: Sequence[str]) -> list[str]:
+    """Parses the command line; what is wrong with it is one sentence."""
+    try:
+        rest = flags.FLAGS(argv)
+        check_loss_names(_LOSSES.value)
+    except (flags.Error, ValueError) as error:
+        sys.exit(" ".join(str(error).split()))
+    if len(rest) > 1:
+        sys.exit(f"{rest[1]!r} is no flag; flags start with --, such as --losses={rest[1]}.")
+    if _OUTPUT.value is not None:
+        try:  # before the work, not after it
+            Path(_OUTPUT.value).parent.mkdir(parents=True, exist_ok=True)
+            Path(_OUTPUT.value).touch()
+        except OSError as error:
+            sys.exit(f"--output={_OUTPUT.value} cannot be written: {error.strerror}.")
+    return rest
+
+
+def main(_: Sequence[str]) -> None:
+    """Runs what the flags say."""
+    output = None if _OUTPUT.value is None else Path(_OUTPUT.value)
+    rounds = QUICK_ROUNDS if _QUICK.value else ROUNDS
+    run(_LOSSES.value, batch=_BATCH.value, size=_SIZE.value, rounds=rounds, output=output)
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=parse_flags)

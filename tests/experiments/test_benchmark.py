@@ -1,0 +1,152 @@
+"""The benchmark runs, its opponent computes the same losses, and memory stays within bounds.
+
+Nothing here checks a time: those depend on the machine.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments.benchmark import main, measure, protocol
+
+REFERENCE = os.environ.get("WATSON_JAX_REFERENCE")
+NON_DEGENERATE = 14  # the recorded pairs after these are constant or equal images
+
+
+def torch_twin(name, params):
+    """The twin, but taking and returning NumPy arrays of NHWC images."""
+    torch = pytest.importorskip("torch")
+    from experiments.benchmark.torch_losses import make_twin
+
+    twin = make_twin(name, params)
+    assert twin is not None
+
+    def compute(image, reference):
+        channels_first = (torch.tensor(np.moveaxis(a, -1, -3)) for a in (image, reference))
+        return twin(*channels_first).numpy()
+
+    return compute
+
+
+@pytest.mark.parametrize("color", ["rgb", "gray"])
+@pytest.mark.parametrize("name", ["l2", "watson-dct", "watson-dft"])
+@pytest.mark.parametrize("size", [24, 21])
+def test_torch_twin_agrees_with_jax(name, color, size):
+    params, fn = protocol.jax_loss(name, color)
+    image, reference = protocol.image_pair(color, 3, size)
+    expected = fn(params, jnp.asarray(image), jnp.asarray(reference))
+    actual = torch_twin(name, params)(image, reference)
+    # Both in float32; the angle's arccos loses half of the digits where it is near 0 or pi.
+    np.testing.assert_allclose(actual, expected, rtol=1e-4)
+
+
+@pytest.mark.skipif(REFERENCE is None, reason="WATSON_JAX_REFERENCE names no folder")
+@pytest.mark.parametrize("color", ["rgb", "gray"])
+@pytest.mark.parametrize("name", ["watson-dct", "watson-dft"])
+def test_torch_twin_meets_recorded_values(name, color, monkeypatch):
+    import watson_jax as wj
+
+    folder = Path(REFERENCE)
+    monkeypatch.setenv("WATSON_JAX_WEIGHTS_DIR", str(folder / "weights"))
+    params = wj.load_params(name, color=color, weights="published")
+    pairs = np.load(folder / "goldens" / f"pairs_{color}64.npz")
+    recorded = np.load(folder / "goldens" / f"{color}64_{name.replace('-', '_')}.npz")
+    actual = torch_twin(name, params)(
+        pairs["input"][:NON_DEGENERATE], pairs["target"][:NON_DEGENERATE]
+    )
+    # The authors' own float32 values: same epsilons, another order of summation.
+    np.testing.assert_allclose(actual, recorded["value_f32"][:NON_DEGENERATE], rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", protocol.loss_names())
+def test_memory_stays_within_twice_the_inputs(name):
+    params, fn = protocol.jax_loss(name, "rgb")
+    image, reference = map(jnp.asarray, protocol.image_pair("rgb", 128, 64))
+    gradient = protocol.jax_functions(fn)["gradient"]
+    temp_bytes = measure.compile_program(gradient, params, image, reference).temp_bytes
+    input_bytes = image.nbytes + reference.nbytes
+    assert temp_bytes <= 2 * input_bytes
+
+
+def test_step_descends():
+    params, fn = protocol.jax_loss("l2", "gray")
+    image, reference = map(jnp.asarray, protocol.image_pair("gray", 2, 8))
+    functions = protocol.jax_functions(fn)
+    _, gradient = functions["gradient"](params, image, reference)
+    stepped = functions["step"](params, image, reference)
+    np.testing.assert_allclose(stepped, image - protocol.LEARNING_RATE * gradient, rtol=1e-6)
+
+
+def test_every_program_is_timed_in_every_round():
+    calls = []
+    programs = {name: lambda name=name: calls.append(name) for name in "ab"}
+    samples = measure.time_interleaved(programs, rounds=3, min_seconds=0)
+    assert calls[4:] == ["a", "b", "b", "a", "a", "b"]
+    assert all(times.shape == (3,) and (times > 0).all() for times in samples.values())
+
+
+@pytest.mark.parametrize("with_torch", [True, False])
+def test_quick_run_writes_json(with_torch, tmp_path, monkeypatch, capsys):
+    if with_torch:
+        pytest.importorskip("torch")
+    else:
+        monkeypatch.setattr(main, "has_torch", lambda: False)
+        monkeypatch.setattr(protocol, "has_torch", lambda: False)
+    output = tmp_path / "benchmark.json"
+    main.run(["l2", "watson-dct"], batch=2, size=16, rounds=main.QUICK_ROUNDS, output=output)
+    assert ("pip install" in capsys.readouterr().out) == (not with_torch)
+
+    record = json.loads(output.read_text())
+    assert record["environment"]["versions"]["jax"] == jax.__version__
+    cells = [(row["name"], row["color"], row["what"]) for row in record["rows"]]
+    assert len(set(cells)) == len(cells) == 2 * 2 * 3
+    for row in record["rows"]:
+        assert row["milliseconds_jax"] > 0
+        assert (row["ratio"] is not None) == with_torch
+        assert row["input_bytes"] == 2 * 2 * 16 * 16 * (3 if row["color"] == "rgb" else 1) * 4
+
+
+def command(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "experiments.benchmark.main", *arguments],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_quick_command(tmp_path):
+    output = tmp_path / "new" / "benchmark.json"
+    done = command("--quick", "--losses=l2", "--batch=2", "--size=8", f"--output={output}")
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(output.read_text())["rows"]) == 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--losses=watson-dtf"], "did you mean 'watson-dft'?"),
+        (["--bath=3"], "Did you mean: batch"),
+        (["--batch=0"], "--batch=0"),
+        (["watson-dft"], "--losses=watson-dft"),
+        (["--output=/dev/null/x.json"], "cannot be written"),
+    ],
+)
+def test_wrong_flags_are_one_sentence(arguments, message, capsys):
+    # A fresh process would cost seconds for each; absl's global flags are put back below.
+    saved = main.flags.FLAGS.flag_values_dict()
+    with pytest.raises(SystemExit) as stopped:
+        main.parse_flags(["main.py", *arguments])
+    for name, value in saved.items():
+        main.flags.FLAGS[name].value = value
+    text = str(stopped.value.code)
+    assert message in text
+    assert "\n" not in text

@@ -1,0 +1,35 @@
+"""Whole files in, whole files out: an interrupted write never leaves half a file behind."""
+
+import contextlib
+import os
+import pathlib
+import secrets
+from collections.abc import Iterator
+from typing import BinaryIO
+
+
+def read_file(path: str | os.PathLike[str]) -> bytes:
+    """Returns the bytes of `path`; an `OSError` keeps its type and names the path in a sentence."""
+    try:
+        return pathlib.Path(path).read_bytes()
+    except FileNotFoundError:
+        raise FileNotFoundError(f"There is no file {os.fspath(path)}; check the path.") from None
+    except OSError as error:
+        raise type(error)(f"Cannot read {os.fspath(path)}: {error.strerror}.") from None
+
+
+@contextlib.contextmanager
+def atomic_write(path: pathlib.Path) -> Iterator[BinaryIO]:
+    """Opens a new file beside `path` that takes its place only if the block ends without error."""
+    # Opened by name rather than with `tempfile`, whose files no other user may read.
+    temporary = path.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        with open(temporary, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())  # else a crash can keep the new name and lose the bytes
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise

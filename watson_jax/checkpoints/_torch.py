@@ -1,0 +1,167 @@
+"""State dicts that PyTorch saved, read as NumPy arrays without PyTorch and without risk."""
+
+import math
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from watson_jax.checkpoints._errors import MalformedError, naming
+from watson_jax.checkpoints._files import read_file
+from watson_jax.checkpoints._pickle import Storage, Tensor, read_pickle
+from watson_jax.checkpoints._zip import read_members
+
+_LEGACY_MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
+_LEGACY_PROTOCOL = 1001
+_MAX_NESTING = 8
+_MAX_NAME = 1000  # a long name that many tensors begin with would multiply a small file
+
+Storages = dict[str, tuple[Storage, np.ndarray]]
+
+
+def read_torch(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """Reads a state dict written by `torch.save`, in the zip or in the older pickle-stream format.
+
+    Only tensors are admitted. The file is never unpickled by Python, so that nothing in it can run,
+    and nothing is allocated for a size that the file merely claims.
+
+    Args:
+      path: the `.pth` or `.pt` file.
+
+    Returns:
+      The tensors by name, in the file's order; names inside nested dictionaries are joined with a
+      dot. The arrays are read-only, and share memory where the tensors did. bfloat16, which NumPy
+      does not have, becomes float32; every other type stays what it is.
+
+    Raises:
+      FileNotFoundError: if there is no such file.
+      CheckpointError: if the file is damaged or holds anything but tensors.
+    """
+    data = read_file(path)
+    with naming(path, "PyTorch state dict"):
+        root, storages = _read_zip(data) if data.startswith(b"PK") else _read_legacy(data)
+        return {name: _strided(tensor, storages) for name, tensor in _flatten(root).items()}
+
+
+def _read_zip(data: bytes) -> tuple[Any, Storages]:
+    members = read_members(data)
+    folders = [name.removesuffix("/data.pkl") for name in members if name.endswith("/data.pkl")]
+    if len(folders) != 1:
+        raise MalformedError("its zip archive does not hold one data.pkl")
+    folder = folders[0]
+    root, _ = read_pickle(members[f"{folder}/data.pkl"])
+    order = {b"little": "<", b"big": ">"}.get(members.get(f"{folder}/byteorder", b"little"))
+    if order is None:
+        raise MalformedError("its byte order is neither little nor big")
+    storages: Storages = {}
+    for tensor in _flatten(root).values():
+        storage = tensor.storage
+        if storage.key not in storages:
+            content = members.get(f"{folder}/data/{storage.key}")
+            if content is None or len(content) != storage.size * _itemsize(storage):
+                raise MalformedError(f"the data of storage {storage.key[:20]!a} is missing or cut")
+            storages[storage.key] = storage, _decode(storage, content, 0, order)
+    return root, storages
+
+
+def _read_legacy(data: bytes) -> tuple[Any, Storages]:
+    """Reads five pickles: magic number, protocol, the writer's system, the object, storage keys.
+
+    The storages follow in the order of their keys, each as a count of elements and the elements,
+    little-endian whatever the writer's system was.
+    """
+    magic, position = read_pickle(data)
+    if magic != _LEGACY_MAGIC_NUMBER:
+        raise MalformedError("it does not begin like a file of torch.save")
+    protocol, position = read_pickle(data, position)
+    if protocol != _LEGACY_PROTOCOL:
+        raise MalformedError("it has an unknown protocol version")
+    _, position = read_pickle(data, position)
+    root, position = read_pickle(data, position)
+    keys, position = read_pickle(data, position)
+    used = {tensor.storage.key: tensor.storage for tensor in _flatten(root).values()}
+    if type(keys) is not list or not all(type(key) is str for key in keys):
+        raise MalformedError("its list of storages is damaged")
+    storages: Storages = {}
+    for key in keys:
+        if key not in used or key in storages:
+            raise MalformedError("its list of storages does not fit its tensors")
+        storage = used[key]
+        count = int.from_bytes(data[position : position + 8], "little")
+        size = storage.size * _itemsize(storage)
+        position += 8
+        if count != storage.size or size > len(data) - position:
+            raise MalformedError(f"the data of storage {key[:20]!a} is missing or cut")
+        storages[key] = storage, _decode(storage, data, position, "<")
+        position += size
+    if position != len(data):
+        raise MalformedError("it goes on after its last storage")
+    return root, storages
+
+
+def _flatten(root: Any) -> dict[str, Tensor]:
+    if type(root) is not dict:
+        raise MalformedError("it does not hold a dictionary of tensors")
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in _leaves(root, "", {id(root)}, _MAX_NESTING):
+        if name in tensors:
+            raise MalformedError(f"it names {name[:80]!a} twice")
+        tensors[name] = tensor
+    return tensors
+
+
+def _leaves(tree: dict, prefix: str, seen: set[int], levels: int) -> Iterator[tuple[str, Tensor]]:
+    for key, value in tree.items():
+        name = prefix + key
+        if len(name) > _MAX_NAME:
+            raise MalformedError("it holds an absurdly long name")
+        if type(value) is Tensor:
+            yield name, value
+        elif type(value) is dict:
+            # One that is met twice may hold itself, or others that double at every level.
+            if id(value) in seen or not levels:
+                raise MalformedError("its dictionaries are nested too deeply or in a circle")
+            seen.add(id(value))
+            yield from _leaves(value, f"{name}.", seen, levels - 1)
+        else:
+            raise MalformedError(f"{name[:80]!a} is not a tensor (save only the state_dict())")
+
+
+def _itemsize(storage: Storage) -> int:
+    return 2 if storage.dtype == "bfloat16" else np.dtype(storage.dtype).itemsize
+
+
+def _decode(storage: Storage, data: bytes, position: int, order: str) -> np.ndarray:
+    """Copies a storage out of `data`, where it may lie unaligned, into the machine's byte order."""
+    match storage.dtype:
+        case "bfloat16":  # the upper half of a float32
+            halves = np.frombuffer(data, f"{order}u2", storage.size, position)
+            flat = (halves.astype(np.uint32) << 16).view(np.float32)
+        case "bool":  # bytes other than 0 and 1 are no valid NumPy booleans
+            flat = np.frombuffer(data, np.uint8, storage.size, position) != 0
+        case dtype:
+            flat = np.frombuffer(data, order + dtype, storage.size, position).astype(dtype)
+    flat.setflags(write=False)
+    return flat
+
+
+def _strided(tensor: Tensor, storages: Storages) -> np.ndarray:
+    storage, flat = storages.get(tensor.storage.key, (None, None))
+    if flat is None or storage != tensor.storage:
+        raise MalformedError("its tensors disagree about a storage")
+    shape, strides = tensor.shape, tensor.strides
+    if 0 in shape:
+        if math.prod(size or 1 for size in shape) >= 2**31:
+            raise MalformedError("a tensor has an absurd shape")
+        return flat[:0].reshape(shape)
+    last = tensor.offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
+    # The second check refuses tensors that repeat their elements, and could grow without end.
+    if last >= flat.size or math.prod(shape) > flat.size:
+        raise MalformedError("a tensor reaches outside its storage or repeats its elements")
+    bytes_apart = [  # the stride along an axis of one is never used, and may be any number
+        stride * flat.itemsize if n > 1 else 0 for n, stride in zip(shape, strides, strict=True)
+    ]
+    return np.lib.stride_tricks.as_strided(
+        flat[tensor.offset :], shape, bytes_apart, writeable=False
+    )

@@ -1,0 +1,150 @@
+"""The Watson losses of one pair of images, equation by equation.
+
+Coefficients have the axes [channel, block, frequency], with the 8x8 (DCT) or 8x5 (DFT) frequencies
+flattened, and complex numbers are pairs of real arrays: the layout in which the transforms are matrix
+products and everything else is elementwise, which compilers make fast on every backend.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from watson_jax.losses._masking import EPSILON, contrast_masking, luminance_masking
+from watson_jax.losses._phase import angle_between
+from watson_jax.losses._pooling import p_norm
+from watson_jax.losses._watson_params import WatsonDctParams, WatsonDftParams
+from watson_jax.transforms import pad_to_blocks, rgb_to_ycbcr, split_blocks
+from watson_jax.transforms._blocks import BLOCK_SIZE
+from watson_jax.transforms._dct import dct_of_blocks
+from watson_jax.transforms._dft import dft_of_blocks
+
+
+@dataclasses.dataclass(frozen=True)
+class WatsonOptions:
+    """Where paper, authors' code and this library differ; the defaults are the paper."""
+
+    luminance: Literal["image", "batch"] = "image"
+    over_blocks: Literal["sum", "mean"] = "sum"
+    luminance_floor: float = 0.0
+    phase_floor: float = 0.0
+
+
+class Terms(NamedTuple):
+    """What remains to be pooled."""
+
+    visible: Float[Array, "channels blocks frequencies"]  # (C_x - C_y) / S
+    phase: Float[Array, "channels blocks frequencies"] | None  # w angle, Watson-DFT alone
+
+
+def watson_dct_terms(
+    params: WatsonDctParams, image: Array, reference: Array, mean_dc: Array | None, options: WatsonOptions
+) -> Terms:
+    """The terms of eq. 4, from orthonormal DCT coefficients."""
+    c_x, c_y = dct_of_blocks(channel_blocks(image)), dct_of_blocks(channel_blocks(reference))
+    dc = dct_brightness(c_y[..., :1])
+    magnitudes = c_y * jnp.sign(c_y)  # As jnp.abs, but with derivative 0 and not 1 at 0.
+    return Terms((c_x - c_y) / visible_change(params, dc, magnitudes, mean_dc, options), None)
+
+
+def watson_dft_terms(
+    params: WatsonDftParams, image: Array, reference: Array, mean_dc: Array | None, options: WatsonOptions
+) -> Terms:
+    """The terms of eq. 8 and 10, from amplitudes and phases of the DFT."""
+    x_re, x_im = dft_of_blocks(channel_blocks(image))
+    y_re, y_im = dft_of_blocks(channel_blocks(reference))
+    a_x, a_y = amplitude(x_re, x_im), amplitude(y_re, y_im)
+    s = visible_change(params, a_y[..., :1], a_y, mean_dc, options)
+    angle = angle_between(x_re, x_im, y_re, y_im, options.phase_floor)
+    return Terms((a_x - a_y) / s, per_frequency(params.phase_weights) * angle)
+
+
+def visible_change(
+    params: WatsonDctParams,
+    dc: Float[Array, "channels blocks 1"],
+    magnitudes: Float[Array, "channels blocks frequencies"],
+    mean_dc: Float[Array, " channels"] | None,
+    options: WatsonOptions,
+) -> Float[Array, "channels blocks frequencies"]:
+    """S of eq. 5 to 7, from the reference alone."""
+    mean_dc = jnp.mean(dc, (-2, -1)) if mean_dc is None else mean_dc
+    t_l = luminance_masking(
+        per_frequency(params.thresholds),
+        dc,
+        per_channel(mean_dc),
+        per_channel(params.luminance_exponent),
+        floor=options.luminance_floor,
+    )
+    return contrast_masking(t_l, magnitudes, per_channel(params.contrast_exponent))
+
+
+def distance(params: WatsonDctParams, terms: Terms, options: WatsonOptions) -> Float[Array, ""]:
+    """Adds everything up: p-norm (eq. 4, 8), phases (eq. 10) and channels (eq. 9)."""
+    blocks = terms.visible.shape[-2] if options.over_blocks == "mean" else 1
+    p = params.pooling_exponent
+    result = p_norm(terms.visible, p, axis=(-2, -1)) * blocks ** (-1 / p)
+    if terms.phase is not None:
+        result = result + jnp.sum(terms.phase, (-2, -1)) / blocks
+    return jnp.sum(params.channel_weights * result, -1)
+
+
+def block_distances(
+    params: WatsonDctParams, terms: Terms, options: WatsonOptions
+) -> Float[Array, " blocks"]:
+    """Every block's share of the distance: of the norm in proportion to its part of the sum."""
+    blocks = terms.visible.shape[-2] if options.over_blocks == "mean" else 1
+    p = params.pooling_exponent[:, None]
+    norm = p_norm(terms.visible, p, axis=-1)
+    whole = p_norm(norm, p[:, 0], axis=-1)[:, None]
+    # norm^p is the block's part of the sum, whole^p the sum.
+    ratio = jnp.where(norm == 0, 1, norm) / jnp.where(whole == 0, 1, whole)
+    share = jnp.where(norm == 0, 0, ratio**p)
+    result = whole * share * blocks ** (-1 / p)
+    if terms.phase is not None:
+        result = result + jnp.sum(terms.phase, -1) / blocks
+    return jnp.sum(params.channel_weights[:, None] * result, 0)
+
+
+def channel_blocks(
+    image: Float[Array, "*batch height width channels"],
+) -> Float[Array, "*batch channels blocks 64"]:
+    """Pads an image, converts colour to YCbCr and cuts each channel into flattened blocks."""
+    image = pad_to_blocks(image)
+    if image.shape[-1] == 3:
+        image = rgb_to_ycbcr(image)
+    blocks = jnp.moveaxis(split_blocks(image), -1, -5)
+    return blocks.reshape(*blocks.shape[:-4], -1, blocks.shape[-2] * blocks.shape[-1])
+
+
+def amplitude(real: Array, imaginary: Array) -> Array:
+    """|c + epsilon + i epsilon|, the authors' way to keep the amplitude differentiable at 0."""
+    return jnp.sqrt((real + EPSILON) ** 2 + (imaginary + EPSILON) ** 2)
+
+
+def dct_brightness(dc: Array) -> Array:
+    """What luminance masking compares: images with negative values may have a DC below 0."""
+    return jnp.maximum(dc, 0)
+
+
+def mean_brightness(
+    terms: Callable[..., Terms], reference: Float[Array, "*batch height width channels"]
+) -> Float[Array, " channels"]:
+    """The mean over all leading axes that the authors' luminance masking refers to."""
+    block_means = jnp.mean(channel_blocks(reference), -1)
+    if terms is watson_dct_terms:
+        dc = dct_brightness(BLOCK_SIZE * block_means)
+    else:
+        dc = amplitude(block_means, jnp.zeros_like(block_means))
+    return jnp.mean(dc, (*range(dc.ndim - 2), -1))
+
+
+def per_channel(x: Float[Array, " channels"]) -> Float[Array, "channels 1 1"]:
+    return x[..., None, None]
+
+
+def per_frequency(x: Float[Array, "channels 8 half"]) -> Float[Array, "channels 1 frequencies"]:
+    return x.reshape(*x.shape[:-2], 1, -1)
