@@ -15,7 +15,7 @@ from watson_jax._params_io import load_params
 from watson_jax._registry import find_loss
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)  # With eq, arrays would have to be hashed.
 class Loss:
     """A loss with its parameters: `loss(image, reference)`.
 

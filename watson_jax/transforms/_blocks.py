@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -84,7 +87,26 @@ def merge_blocks(
     return image.reshape(*batch, rows * BLOCK_SIZE, columns * BLOCK_SIZE, channels)
 
 
-def at_dc(value: Float[Array, "*batch 1"], frequencies: int) -> Float[Array, "*batch frequencies"]:
-    """Coefficients of flattened blocks that are 0 but for DC, for the transforms."""
-    is_dc = jnp.arange(frequencies) == 0
-    return jnp.where(jnp.expand_dims(is_dc, range(value.ndim - 1)), value, 0)
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def transform_blocks(
+    blocks: Float[Array, "*batch 64"], basis: np.ndarray
+) -> Float[Array, "*batch frequencies"]:
+    """Multiplies flattened blocks with a basis `[64, frequencies]` whose first column is constant.
+
+    All other columns add up to 0. The product is taken of the differences to one pixel, so that the
+    coefficients of a flat block, other than the first, are exactly 0: with rounding errors in their
+    place the phase of a white wall would be noise.
+    """
+    corner = blocks[..., :1]
+    coefficients = _multiply(blocks - corner, basis)
+    is_first = jnp.expand_dims(jnp.arange(basis.shape[1]) == 0, range(blocks.ndim - 1))
+    return coefficients + jnp.where(is_first, corner * float(basis[:, 0].sum()), 0)
+
+
+@transform_blocks.defjvp
+def _transform_blocks_jvp(basis, primals, tangents):
+    return transform_blocks(*primals, basis), _multiply(*tangents, basis)
+
+
+def _multiply(blocks, basis):
+    return jnp.matmul(blocks, jnp.asarray(basis, blocks.dtype), precision=jax.lax.Precision.HIGHEST)

@@ -34,13 +34,20 @@ def rgb_to_ycbcr(image: Float[Array, "*batch 3"]) -> Float[Array, "*batch 3"]:
       >>> rgb_to_ycbcr(jnp.array([1.0, 1.0, 1.0])).tolist()
       [1.0, 0.5, 0.5]
     """
+    return jnp.stack(ycbcr_planes(image), axis=-1)
+
+
+def ycbcr_planes(
+    image: Float[Array, "*batch 3"],
+) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"], Float[Array, "*batch"]]:
+    """The channels of `rgb_to_ycbcr` one by one."""
     red, green, blue = image[..., 0], image[..., 1], image[..., 2]
     luma = 0.299 * red + 0.587 * green + 0.114 * blue
     # As differences, so that the chroma of a grey pixel is exactly 0.5 and not 0.5 with rounding
     # errors, whose phase would count.
     chroma_blue = 0.1687 * (blue - red) + 0.3313 * (blue - green) + 0.5
     chroma_red = 0.4187 * (red - green) + 0.0813 * (red - blue) + 0.5
-    return jnp.stack([luma, chroma_blue, chroma_red], axis=-1)
+    return luma, chroma_blue, chroma_red
 
 
 def ycbcr_to_rgb(image: Float[Array, "*batch 3"]) -> Float[Array, "*batch 3"]:

@@ -7,7 +7,7 @@ import numpy as np
 from jax.lax import Precision
 from jaxtyping import Array, Float
 
-from watson_jax.transforms._blocks import BLOCK_SIZE, at_dc, merge_blocks, split_blocks
+from watson_jax.transforms._blocks import BLOCK_SIZE, merge_blocks, split_blocks, transform_blocks
 
 
 def _dct_matrix(size: int) -> np.ndarray:
@@ -24,11 +24,7 @@ _BOTH_DIRECTIONS = np.kron(DCT_MATRIX, DCT_MATRIX).T
 
 def dct_of_blocks(blocks: Float[Array, "*batch 64"]) -> Float[Array, "*batch 64"]:
     """The orthonormal DCT of flattened blocks."""
-    # Differences to one pixel: the coefficients of a flat block other than DC are then exactly 0.
-    corner = blocks[..., :1]
-    matrix = jnp.asarray(_BOTH_DIRECTIONS, blocks.dtype)
-    coefficients = jnp.matmul(blocks - corner, matrix, precision=Precision.HIGHEST)
-    return coefficients + at_dc(BLOCK_SIZE * corner, BLOCK_SIZE**2)
+    return transform_blocks(blocks, _BOTH_DIRECTIONS)
 
 
 def block_dct(

@@ -7,7 +7,7 @@ import numpy as np
 from jax.lax import Precision, complex
 from jaxtyping import Array, Complex, Float
 
-from watson_jax.transforms._blocks import BLOCK_SIZE, at_dc, merge_blocks, split_blocks
+from watson_jax.transforms._blocks import BLOCK_SIZE, merge_blocks, split_blocks, transform_blocks
 
 HALF = BLOCK_SIZE // 2 + 1
 
@@ -43,13 +43,8 @@ def dft_of_blocks(
     blocks: Float[Array, "*batch 64"],
 ) -> tuple[Float[Array, "*batch 40"], Float[Array, "*batch 40"]]:
     """The one-sided DFT of flattened blocks, divided by 64: real parts and imaginary parts."""
-    # Differences to one pixel: the coefficients of a flat block other than DC are then exactly 0.
-    # With rounding errors in their place the phase of a white wall would be noise.
-    corner = blocks[..., :1]
-    basis = jnp.asarray(_REAL_AND_IMAGINARY, blocks.dtype)
-    both = jnp.matmul(blocks - corner, basis, precision=Precision.HIGHEST)
-    real, imaginary = jnp.split(both, 2, axis=-1)
-    return real + at_dc(corner, real.shape[-1]), imaginary
+    real, imaginary = jnp.split(transform_blocks(blocks, _REAL_AND_IMAGINARY), 2, axis=-1)
+    return real, imaginary
 
 
 def block_dft(

@@ -1,0 +1,34 @@
+"""What all tests share: strict promotion rules, float64 on request, recorded data when it is there."""
+
+import os
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+@pytest.fixture
+def x64():
+    """Lets a test compute in float64."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture
+def reference_folder(monkeypatch):
+    """The folder of recorded values and published weights, named by WATSON_JAX_REFERENCE."""
+    folder = os.environ.get("WATSON_JAX_REFERENCE")
+    if not folder:
+        pytest.skip("WATSON_JAX_REFERENCE names no folder of recorded values")
+    monkeypatch.setenv("WATSON_JAX_WEIGHTS_DIR", str(pathlib.Path(folder, "weights")))
+    return pathlib.Path(folder)
+
+
+@pytest.fixture
+def goldens(reference_folder):
+    """Opens a file of recorded values by its name."""
+    return lambda name: np.load(reference_folder / "goldens" / f"{name}.npz")

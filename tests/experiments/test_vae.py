@@ -1,0 +1,205 @@
+"""The VAE experiment from the command line to the pictures."""
+
+import dataclasses
+import gzip
+import json
+import os
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments._cli import UserError
+from experiments.vae import checkpoints, data, figures, train
+from experiments.vae.configs import PRESETS, VaeConfig
+
+# Third parties: TFDS and Orbax still touch names that their own dependencies deprecate.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning:orbax", "ignore::DeprecationWarning:tensorflow_datasets"
+)
+SMOKE = PRESETS["smoke"]
+
+
+def command(*arguments, cwd):
+    """Runs the program as a user does, away from the repository."""
+    return subprocess.run(
+        [sys.executable, "-m", "experiments.vae.main", *map(str, arguments)],
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """One run of the smoke preset."""
+    workdir = tmp_path_factory.mktemp("vae") / "run"
+    with jax.numpy_dtype_promotion("standard"):  # optax's Adam mixes integers and floats
+        return workdir, train.train_and_evaluate(SMOKE, workdir)
+
+
+def test_run_leaves_configuration_versions_and_metrics(finished):
+    workdir, result = finished
+    config = json.loads((workdir / "config.json").read_text())
+    assert config["data"] == "digits"
+    assert config["log_weight"] == SMOKE.reconstruction_log_weight
+    assert "jax" in json.loads((workdir / "versions.json").read_text())
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert rows == result.metrics
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert rows[-1]["step"] == 2 * (1536 // SMOKE.batch_size)
+    for name in ("loss", "reconstruction", "kl"):
+        assert np.isfinite([row[p + name] for row in rows for p in ("", "held_out_")]).all()
+    assert rows[1]["loss"] < rows[0]["loss"]
+    assert rows[1]["learning_rate"] < rows[0]["learning_rate"]
+
+
+def test_run_leaves_pictures(finished):
+    workdir, result = finished
+    assert {p.name for p in result.pictures} == {
+        "manifold.png", "reconstructions.png", "samples.png", "curves.png",
+    }  # fmt: skip
+    for path in result.pictures:
+        assert path.parent == workdir
+        with Image.open(path) as image:
+            assert min(image.size) > 200
+
+
+def test_checkpoint_restores_the_last_state(finished):
+    workdir, result = finished
+    template = jax.eval_shape(lambda: result.state)
+    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    template = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), template
+    )
+    restored = checkpoints.restore(workdir, template)
+    jax.tree.map(np.testing.assert_array_equal, restored, result.state)
+    with pytest.raises(FileNotFoundError, match="no checkpoint"):
+        checkpoints.restore(workdir / "elsewhere", template)
+
+
+def test_a_run_is_never_overwritten(finished):
+    with pytest.raises(UserError, match="already holds a run"):
+        train.train_and_evaluate(SMOKE, finished[0])
+
+
+def test_pictures_show_every_pixel_unsmoothed(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (3, 3, 8, 8, 1)).astype(np.float32) / 255
+    figures.save_manifold(tmp_path / "m.png", images, title="")
+    picture = np.asarray(Image.open(tmp_path / "m.png").convert("L"))
+    expected = np.rint(figures.tile(images) * 255).repeat(2, 0).repeat(2, 1)
+    inner = picture[45 : 45 + 48, 70 : 70 + 48]
+    # One grey level for Matplotlib's own rounding; the outermost pixels lie under the frame.
+    assert np.abs(inner[2:-2, 2:-2] - expected[2:-2, 2:-2]).max() <= 1
+
+
+def test_manifold_grid_is_the_papers():
+    latents = figures.manifold_latents(5)
+    np.testing.assert_allclose(latents[0, 0], [-1.5, 1.5])
+    np.testing.assert_allclose(latents[-1, 2], [0, -1.5])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--preset=defualt"], "--preset must be one of default, paper, smoke, got 'defualt'"),
+        (["--data=digit"], "--data must be got 'digit'; did you mean 'digits'?"),
+        (["--loss=watson-dtf"], "--loss must be one of"),
+        (["--weights=inital"], "--weights must be"),
+        (["--epochs=many"], "--epochs must be a whole number, got 'many'."),
+        (["--epochs=0"], "epochs must be above 0, got 0."),
+        (["--set=bath_size=3"], "did you mean 'batch_size'?"),
+        (["--set=features=8"], "--set features must be 2 values, such as 8,16, got '8'."),
+        (["--set=batch_size"], "--set needs field=value"),
+        (["--set=batch_size=9999"], "batch_size must be at most 1536, got 9999."),
+        (["--set=learning_rate=nan"], "learning_rate must be above 0, got nan."),
+        (["--sed=3"], "Unknown command line flag 'sed'"),
+        (["now"], "Unexpected argument 'now'"),
+        (["--data=mnist", "--data_dir=nowhere"], "a folder with MNIST, got 'nowhere'"),
+        (["--data=mnist", "--data_dir=."], "--data_dir must hold"),
+        (["--workdir=a_file/run"], "--workdir=a_file/run"),
+    ],
+)  # fmt: skip
+def test_wrong_flags_are_one_sentence(arguments, sentence, tmp_path):
+    (tmp_path / "a_file").write_text("")
+    done = command(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert sentence in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+
+
+def test_shorter_schedules_keep_their_shape():
+    paper = PRESETS["paper"]
+    short = paper.with_epochs(25)
+    assert (short.epochs, short.halving_epochs) == (25, 10)
+
+
+def test_weight_of_the_loss_can_be_set():
+    assert VaeConfig(loss="Watson_DFT").reconstruction_log_weight == 0  # the authors'
+    assert dataclasses.replace(SMOKE, log_weight=1.5).reconstruction_log_weight == 1.5
+
+
+def test_digits_are_split_for_good():
+    images = data.load_images("digits")
+    assert images.train.shape == (1536, 32, 32, 1)
+    assert images.test.shape == (261, 32, 32, 1)
+    assert images.train.dtype == np.uint8
+    assert 200 < images.train.max() <= 255
+    again = data.load_images("digits")
+    np.testing.assert_array_equal(images.test, again.test)
+
+
+def idx(images, magic=0x803):
+    return struct.pack(">IIII", magic, *images.shape) + images.tobytes()
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_mnist_from_idx_files(suffix, tmp_path):
+    pack = gzip.compress if suffix else bytes
+    images = np.random.default_rng(0).integers(0, 256, (3, 28, 28), np.uint8)
+    for name, part in zip(data.IDX_FILES.values(), (images, images[:1]), strict=True):
+        (tmp_path / (name + suffix)).write_bytes(pack(idx(part)))
+    loaded = data.load_images("mnist", tmp_path)
+    np.testing.assert_array_equal(loaded.train[:, 2:-2, 2:-2, 0], images)
+    assert loaded.train.sum() == images.sum()
+    assert loaded.test.shape == (1, 32, 32, 1)
+
+
+def test_damaged_idx_files_are_one_sentence(tmp_path):
+    content = idx(np.zeros((3, 28, 28), np.uint8))
+    cases = {
+        "cut": (content[:-1], "must have 2368 bytes for its 3 images, got 2367"),
+        "long": (content + b"x", "must have 2368 bytes"),
+        "labels": (idx(np.zeros((3, 28, 28), np.uint8), magic=0x801), "no IDX file of images"),
+        "empty": (b"", "no IDX file of images"),
+        "cut.gz": (gzip.compress(content)[:-9], "damaged or cut short"),
+        "plain.gz": (content, "damaged or cut short"),
+    }
+    for name, (damaged, sentence) in cases.items():
+        (tmp_path / name).write_bytes(damaged)
+        with pytest.raises(ValueError, match=sentence):
+            data.read_idx_images(tmp_path / name)
+
+
+def test_both_copies_of_real_mnist_agree():
+    folder = os.environ.get("WATSON_JAX_DATA")
+    if not folder:
+        pytest.skip("WATSON_JAX_DATA names no folder with MNIST")
+    from_idx = data.load_images("mnist", Path(folder, "mnist"))
+    from_tfds = data.load_images("mnist", Path(folder, "tensorflow_datasets"))
+    assert "tensorflow" not in sys.modules
+    for split, number in (("train", 60_000), ("test", 10_000)):
+        # TFDS shuffles, so compare what does not depend on the order.
+        images = [np.sort(getattr(x, split).sum(axis=(1, 2, 3))) for x in (from_idx, from_tfds)]
+        assert len(images[0]) == number
+        np.testing.assert_array_equal(*images)
