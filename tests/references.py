@@ -112,7 +112,11 @@ def channel_distance(params, channel, image, reference, authors):
     def value(name):
         return np.asarray(getattr(params, name), np.float64)[channel]
 
-    thresholds, alpha, r = value("thresholds"), value("luminance_exponent"), value("contrast_exponent")
+    thresholds, alpha, r = (
+        value("thresholds"),
+        value("luminance_exponent"),
+        value("contrast_exponent"),
+    )
     terms, phase = [], 0.0
     for k in range(len(c_y)):
         for i in range(thresholds.shape[0]):

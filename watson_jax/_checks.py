@@ -85,7 +85,7 @@ _warned_at: set[tuple[str, int]] = set()
 
 def _warn_of_range(name: str, image: Any) -> None:
     """Warns once per line of the caller's code; traced values cannot be seen and pass."""
-    frame, depth = sys._getframe(1), 1
+    frame, depth = sys._getframe(1), 2
     while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == PACKAGE:
         frame, depth = frame.f_back, depth + 1
     location = (frame.f_code.co_filename, frame.f_lineno)

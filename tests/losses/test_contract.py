@@ -137,9 +137,17 @@ def test_wrong_images_are_one_sentence(loss, channels):
     image, reference = pair(channels)
     other = 4 - channels
     for error, message, wrong in (
-        (TypeError, r"`image` .* got uint8; divide 8-bit images by 255", (image * 255).astype("uint8")),
+        (
+            TypeError,
+            r"`image` .* got uint8; divide 8-bit images by 255",
+            (image * 255).astype("uint8"),
+        ),
         (TypeError, r"`image` must be an array, got list", [[0.5]]),
-        (ValueError, r"`image` must have the shape \[..., height, width, channels\]", image[..., 0]),
+        (
+            ValueError,
+            r"`image` must have the shape \[..., height, width, channels\]",
+            image[..., 0],
+        ),
         (ValueError, r"`image` must have \d channels?", jnp.ones((SIZE, SIZE, other))),
         (ValueError, "channels-first", jnp.ones((channels, SIZE, SIZE))),
         (ValueError, "must have the same shape", image[:8]),

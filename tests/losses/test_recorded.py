@@ -111,7 +111,9 @@ def test_stages_of_the_dft(index, x64, goldens):
 
     def same(found, expected, **tolerance):
         found = np.asarray(found).reshape(np.shape(stage[expected]))
-        np.testing.assert_allclose(found, stage[expected], **({"rtol": 1e-6, "atol": 1e-6} | tolerance))
+        np.testing.assert_allclose(
+            found, stage[expected], **({"rtol": 1e-6, "atol": 1e-6} | tolerance)
+        )
 
     x, y = wj.rgb_to_ycbcr(image), wj.rgb_to_ycbcr(reference)
     same(x, "ycbcr_input")

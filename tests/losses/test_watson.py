@@ -32,12 +32,32 @@ AUTHORS_VALUES = {
 AUTHORS_VALUES_NEAR = {
     ("watson-dft", "rgb", "initial"): (0.38757282168282514, 1.2604700621292844, 5.0994006285165785),
     ("watson-dft", "gray", "initial"): (0.3485468108623951, 1.531742691639221, 5.317771731502816),
-    ("watson-dct", "rgb", "initial"): (0.02804954648997529, 0.03720501484912967, 0.05758676996231352),
-    ("watson-dct", "gray", "initial"): (0.04875722596783675, 0.05810619639763997, 0.08663086920172895),
+    ("watson-dct", "rgb", "initial"): (
+        0.02804954648997529,
+        0.03720501484912967,
+        0.05758676996231352,
+    ),
+    ("watson-dct", "gray", "initial"): (
+        0.04875722596783675,
+        0.05810619639763997,
+        0.08663086920172895,
+    ),
     ("watson-dft", "rgb", "published"): (1.168913305677264, 9.135879573057037, 116.89583234824511),
-    ("watson-dft", "gray", "published"): (1.3609346860029925, 12.530478712766428, 161.86152972235797),
-    ("watson-dct", "rgb", "published"): (0.040656026053526716, 0.07069876401668376, 0.14284719958565537),
-    ("watson-dct", "gray", "published"): (0.6587708540008368, 2.534149253503274, 10.909959650651086),
+    ("watson-dft", "gray", "published"): (
+        1.3609346860029925,
+        12.530478712766428,
+        161.86152972235797,
+    ),
+    ("watson-dct", "rgb", "published"): (
+        0.040656026053526716,
+        0.07069876401668376,
+        0.14284719958565537,
+    ),
+    ("watson-dct", "gray", "published"): (
+        0.6587708540008368,
+        2.534149253503274,
+        10.909959650651086,
+    ),
 }
 
 
@@ -81,7 +101,9 @@ def test_near_images_differ_from_the_authors_by_their_epsilons_alone(name, color
     expected = AUTHORS_VALUES_NEAR[name, color, "initial"][0]
     np.testing.assert_allclose(with_epsilons, expected, rtol=1e-6)
     without = references.watson(params, distorted, reference)
-    value = wj.get_loss(name, color=color, weights="initial")(*map(jnp.asarray, (distorted, reference)))
+    value = wj.get_loss(name, color=color, weights="initial")(
+        *map(jnp.asarray, (distorted, reference))
+    )
     np.testing.assert_allclose(value, without, rtol=1e-6)
     np.testing.assert_allclose(value, expected, rtol=2e-2)
 
@@ -112,13 +134,17 @@ def test_gradients_are_those_of_finite_differences(name, color, x64):
     image, reference = (noise(seed, 16, 16, COLORS[color]).astype("float64") for seed in (5, 6))
     function = getattr(wj, name.replace("-", "_"))
     # eps above the scale on which differences of amplitudes change sign would cross kinks.
-    check_grads(function, (params, image, reference), order=1, modes=("fwd", "rev"), eps=1e-7, rtol=1e-4)
+    check_grads(
+        function, (params, image, reference), order=1, modes=("fwd", "rev"), eps=1e-7, rtol=1e-4
+    )
 
 
 def test_gradient_agrees_with_finite_differences_of_the_reference(name, x64):
     params = jax.tree.map(lambda x: x.astype("float64"), random_params(name, "gray", 2))
     image, reference = (np.asarray(noise(seed, 8, 16, 1), np.float64) for seed in (7, 8))
-    gradient = jax.grad(getattr(wj, name.replace("-", "_")), argnums=(1, 2))(params, image, reference)
+    gradient = jax.grad(getattr(wj, name.replace("-", "_")), argnums=(1, 2))(
+        params, image, reference
+    )
     rng = np.random.default_rng(0)
     for _ in range(5):
         direction = rng.normal(size=image.shape)
@@ -126,7 +152,10 @@ def test_gradient_agrees_with_finite_differences_of_the_reference(name, x64):
             up, down = (
                 references.watson(
                     params,
-                    *(x + (i == argument) * step * direction for i, x in enumerate((image, reference))),
+                    *(
+                        x + (i == argument) * step * direction
+                        for i, x in enumerate((image, reference))
+                    ),
                 )
                 for step in (1e-7, -1e-7)
             )

@@ -14,7 +14,6 @@ YCBCR_MATRIX = np.array(
         [0.5, -0.4187, -0.0813],
     ]
 )
-YCBCR_OFFSET = np.array([0.0, 0.5, 0.5])
 
 
 def rgb_to_ycbcr(image: Float[Array, "*batch 3"]) -> Float[Array, "*batch 3"]:
@@ -63,6 +62,6 @@ def ycbcr_to_rgb(image: Float[Array, "*batch 3"]) -> Float[Array, "*batch 3"]:
       >>> ycbcr_to_rgb(jnp.array([1.0, 0.5, 0.5])).tolist()
       [1.0, 1.0, 1.0]
     """
-    inverse = jnp.asarray(np.linalg.inv(YCBCR_MATRIX), image.dtype)
-    centred = image - jnp.asarray(YCBCR_OFFSET, image.dtype)
-    return jnp.matmul(centred, inverse.T, precision="highest")
+    inverse = jnp.asarray(np.linalg.inv(YCBCR_MATRIX).T, image.dtype)
+    offset = jnp.asarray([0, 0.5, 0.5], image.dtype)
+    return jnp.matmul(image - jnp.broadcast_to(offset, image.shape), inverse, precision="highest")

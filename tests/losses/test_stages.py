@@ -1,0 +1,81 @@
+"""Masking, pooling and phases on their own."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+import watson_jax as wj
+from tests import references
+
+
+def test_smooth_maximum_is_a_weighted_mean_that_does_not_overflow(x64):
+    a, b = jnp.array([0.1, 3.0, 1e5, 1e-12]), jnp.array([0.3, -2.0, 2e5, 2e-12])
+    expected = [references.smooth_maximum(float(x), float(y)) for x, y in zip(a, b, strict=True)]
+    np.testing.assert_allclose(wj.smooth_maximum(a, b), expected, rtol=1e-12)
+    check_grads(wj.smooth_maximum, (a[:2], b[:2]), order=2)
+    assert np.all(np.isfinite(jax.grad(lambda x: wj.smooth_maximum(x, b).sum())(a)))
+
+
+def test_luminance_masking_has_a_floor():
+    dc = jnp.array([0.0, 0.5])
+    plain = wj.luminance_masking(1.0, dc, 0.25, 1.5)
+    np.testing.assert_allclose(plain, [(1e-10 / 0.25) ** 1.5, 2**1.5], rtol=1e-5)
+    floored = wj.luminance_masking(1.0, dc, 0.25, 1.5, floor=0.1)
+    np.testing.assert_allclose(floored, [0.1**1.5, 2**1.5], rtol=1e-5)
+
+
+def test_contrast_masking_of_a_loop(x64):
+    t, c = jnp.array([0.5, 2.0, 1e-3]), jnp.array([0.0, 30.0, 1e-3])
+    expected = [
+        references.smooth_maximum(x, (y + 1e-10) ** 0.3 * x**0.7) for x, y in zip(t, c, strict=True)
+    ]
+    np.testing.assert_allclose(wj.contrast_masking(t, c, 0.3), expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("p", [0.6, 1.0, 4.0])
+def test_p_norm(p, x64):
+    x = jax.random.normal(jax.random.key(0), (3, 4, 5)).at[0, 1, 2].set(0)
+    expected = np.sum(np.abs(x) ** p, axis=(1, 2)) ** (1 / p)
+    norm = lambda x, p: wj.p_norm(x, p, axis=(1, 2))  # noqa: E731
+    np.testing.assert_allclose(norm(x, jnp.full(3, p)), expected, rtol=1e-12)
+    assert jax.grad(lambda x: norm(x, jnp.full(3, p)).sum())(x)[0, 1, 2] == 0
+    check_grads(norm, (x[1:], jnp.full(2, p)), order=2, rtol=1e-4)
+
+
+def test_p_norm_of_zeros_has_no_slope_and_of_huge_numbers_no_overflow():
+    norm = lambda x, p: wj.p_norm(x, p, axis=0)  # noqa: E731
+    value, slopes = jax.value_and_grad(norm, argnums=(0, 1))(jnp.zeros(5), jnp.array(0.6))
+    assert (value, float(jnp.abs(slopes[0]).max()), slopes[1]) == (0, 0, 0)
+    assert norm(jnp.array([3e20, 4e20]), jnp.array(2.0)) == pytest.approx(5e20, rel=1e-5)
+
+
+def test_phase_distance(x64):
+    key = jax.random.key(0)
+    a, b = (jax.random.normal(k, (100,), jnp.complex128) for k in jax.random.split(key))
+    expected = np.arccos(np.cos(np.angle(a) - np.angle(b)))
+    np.testing.assert_allclose(wj.phase_distance(a, b), expected, atol=1e-7)
+    narrow = wj.phase_distance(a.astype("complex64"), b.astype("complex64"))
+    # The polynomial is exact to 1.6e-7 in float32, and pi has an ulp of 2.4e-7.
+    np.testing.assert_allclose(narrow, expected, atol=6e-7)
+
+
+@pytest.mark.parametrize("transform", [lambda f: f, jax.jit], ids=["plain", "jit"])
+def test_equal_and_opposite_phases_have_no_slope(transform, x64):
+    a = 3.3 * jnp.exp(1j * jnp.arange(10, dtype=complex))
+    angles = lambda x, y: wj.phase_distance(x, y).sum()  # noqa: E731
+    assert transform(angles)(a, a) == 0
+    for slope in transform(jax.grad(angles, argnums=(0, 1)))(a, a):
+        assert not np.any(slope)
+    opposite = transform(jax.grad(angles))(jnp.array([-1 + 0j]), jnp.array([2 + 0j]))
+    assert not np.any(opposite)
+    assert not np.any(transform(jax.grad(angles))(jnp.zeros(1, complex), jnp.zeros(1, complex)))
+
+
+def test_phase_floor_fades_smoothly(x64):
+    size = jnp.array([1e-6, 0.05, 0.1, 0.2])
+    angles = wj.phase_distance(
+        jax.lax.complex(0 * size, size), jnp.ones(4, complex), phase_floor=0.1
+    )
+    np.testing.assert_allclose(angles, np.pi / 2 * np.array([0, 0.25 * 1.75, 1, 1]), atol=1e-8)

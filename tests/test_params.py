@@ -1,0 +1,205 @@
+"""Loading, saving and finding parameters and losses."""
+
+import dataclasses
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import watson_jax as wj
+from watson_jax._registry import LOSSES
+from watson_jax.checkpoints import write_npz
+
+COLORS = {"rgb": 3, "gray": 1}
+
+
+def same(a, b):
+    assert type(a) is type(b)
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("color", COLORS)
+def test_saved_parameters_come_back(name, color, tmp_path):
+    params = wj.load_params(name, color=color, weights="initial")
+    params = jax.tree.map(lambda x: x + 0.25, params)
+    wj.save_params(tmp_path / "mine.npz", params)
+    same(wj.load_params(name, color=color, weights=tmp_path / "mine.npz"), params)
+    same(wj.load_params(name, color=color, weights=str(tmp_path / "mine.npz")), params)
+
+
+def test_static_fields_are_saved(tmp_path):
+    params = wj.load_params("watson-dft", color="gray", weights="initial")
+    assert not np.any(params.phase_weights[0, ::4, ::4])
+    freed = dataclasses.replace(params, free_self_conjugate=True)
+    assert np.all(freed.phase_weights > 0)
+    wj.save_params(tmp_path / "freed.npz", freed)
+    loaded = wj.load_params("watson-dft", color="gray", weights=tmp_path / "freed.npz")
+    assert loaded.free_self_conjugate is True
+
+
+def test_starting_values():
+    dct = wj.load_params("watson-dct", color="rgb", weights="initial")
+    assert dct.thresholds.shape == (3, 8, 8)
+    np.testing.assert_allclose(dct.thresholds[1, 0, :4], [1.40, 1.01, 1.16, 1.66], rtol=1e-6)
+    np.testing.assert_allclose(dct.contrast_exponent, 0.7, rtol=1e-6)
+    np.testing.assert_allclose(dct.channel_weights, 1 / 3, rtol=1e-6)
+    dft = wj.load_params("watson-dft", color="gray", weights="initial")
+    assert (dft.luminance_exponent[0], dft.pooling_exponent[0]) == (jnp.float32(0.1), 1)
+    np.testing.assert_allclose(dft.phase_weights[0, 1, 1], np.exp(-2), rtol=1e-6)
+    assert dft.channel_weights.tolist() == [1]
+
+
+@pytest.mark.parametrize("color", COLORS)
+@pytest.mark.parametrize("name", LOSSES)
+def test_published_weights(name, color, reference_folder):
+    params = wj.load_params(name, color=color, weights="published")
+    assert params.thresholds.shape[0] == COLORS[color]
+    direct = reference_folder / "weights" / LOSSES[name].published.format(color=color)
+    same(wj.load_params(name, color=color, weights=direct), params)
+    other = "rgb" if color == "gray" else "gray"
+    with pytest.raises(wj.CheckpointError, match="parameters of"):
+        wj.load_params(name, color=other, weights=direct)
+
+
+def test_published_exponents_are_those_of_the_paper_s_authors(reference_folder):
+    params = wj.load_params("watson-dft", color="rgb", weights="published")
+    np.testing.assert_allclose(params.pooling_exponent, [0.611981, 0.592239, 0.586338], rtol=1e-5)
+    np.testing.assert_allclose(
+        params.luminance_exponent, [0.171031, -0.867289, 1.513461], rtol=1e-5
+    )
+    np.testing.assert_allclose(params.channel_weights, [0.350944, 0.301090, 0.347966], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "name", ["watson-dft", "Watson_DFT", "WATSON-FFT", "watson_fft"], ids=lambda n: n
+)
+def test_names_are_read_generously(name):
+    assert wj.get_loss(name, color="gray", weights="initial").name == "watson-dft"
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (
+            lambda: wj.get_loss("watson-dtf", weights="initial"),
+            ValueError,
+            "did you mean 'watson-dft'",
+        ),
+        (lambda: wj.get_loss("watson-vgg", weights="initial"), ValueError, "never published"),
+        (lambda: wj.get_loss("zebra", weights="initial"), ValueError, "`name` must be one of"),
+        (lambda: wj.get_loss("watson-dft"), TypeError, "`weights` must be given for watson-dft"),
+        (
+            lambda: wj.get_loss("watson-dft", weights="publishd"),
+            FileNotFoundError,
+            "did you mean 'published'",
+        ),
+        (
+            lambda: wj.get_loss("watson-dft", color="grey", weights="initial"),
+            ValueError,
+            '`color` must be "rgb" or "gray", got \'grey\'',
+        ),
+        (
+            lambda: wj.get_loss("watson-dct", weights="initial", phase_floor=1.0),
+            TypeError,
+            "watson-dct has no option `phase_floor`; it has luminance",
+        ),
+        (lambda: wj.save_params("x.npz", {"a": 1}), TypeError, "`params` must be the parameters"),
+    ],
+)
+def test_mistakes_are_one_sentence(call, error, message):
+    with pytest.raises(error, match=message) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+
+
+def test_wrong_options():
+    image = jnp.ones((8, 8, 1))
+    params = wj.load_params("watson-dft", color="gray", weights="initial")
+    for options, message in (
+        ({"luminance": "none"}, '`luminance` must be "image" or "batch"'),
+        ({"over_blocks": "max"}, "`over_blocks`"),
+        ({"phase_floor": -1}, "`phase_floor` must be a plain number >= 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            wj.watson_dft(params, image, image, **options)
+
+
+def test_wrong_parameters():
+    image = jnp.ones((8, 8, 1))
+    dct = wj.load_params("watson-dct", color="gray", weights="initial")
+    with pytest.raises(TypeError, match="`params` must be WatsonDftParams, got WatsonDctParams"):
+        wj.watson_dft(dct, image, image)
+    with pytest.raises(TypeError, match=r"loss\(params, image, reference\)"):
+        wj.watson_dct(image, image, dct)
+    stacked = jax.tree.map(lambda x: x[None], dct)
+    with pytest.raises(ValueError, match=r"use jax\.vmap for several sets"):
+        wj.watson_dct(stacked, image, image)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda a: a | {"loss": "watson-dct"}, "its entry 'loss' must be 'watson-dft'"),
+        (lambda a: a | {"format": "other"}, "'format'"),
+        (
+            lambda a: {k: v for k, v in a.items() if k != "channel_logits"},
+            "channel_logits is missing",
+        ),
+        (lambda a: a | {"more": np.ones(1)}, "more is unexpected"),
+        (lambda a: a | {"pooling_exponent": np.ones(3)}, "pooling_exponent must have the shape"),
+        (lambda a: a | {"pooling_exponent": np.array([np.nan])}, "not finite"),
+    ],
+)
+def test_files_with_other_content(change, message, tmp_path):
+    path = tmp_path / "params.npz"
+    wj.save_params(path, wj.load_params("watson-dft", color="gray", weights="initial"))
+    write_npz(path, change(dict(np.load(path))))
+    with pytest.raises(wj.CheckpointError, match=message) as caught:
+        wj.load_params("watson-dft", color="gray", weights=path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_truncated_file(tmp_path):
+    path = tmp_path / "params.npz"
+    wj.save_params(path, wj.load_params("watson-dft", color="gray", weights="initial"))
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(wj.CheckpointError, match=r"params\.npz"):
+        wj.load_params("watson-dft", color="gray", weights=path)
+
+
+def test_params_are_pytrees():
+    params = wj.load_params("watson-dft", color="rgb", weights="initial")
+    assert len(jax.tree.leaves(params)) == 6
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(params))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        params.log_thresholds = 0
+
+
+def test_warning_of_the_range_comes_once_for_a_line():
+    image = jnp.full((8, 8, 1), 200.0)
+    loss = wj.get_loss("watson-dct", color="gray", weights="initial")
+    with pytest.warns(wj.RangeWarning) as caught:
+        [loss(image, image / 255) for _ in range(3)]
+    assert len(caught) == 1
+    assert "`image` should be in [0, 1], got values from 200 to 200; divide by 255" in str(
+        caught[0].message
+    )
+    assert caught[0].filename == __file__
+    with pytest.warns(wj.RangeWarning, match=r"`reference`.*\(x \+ 1\) / 2"):
+        loss(image / 255, -image / 255)
+    jax.jit(loss)(image, image)  # cannot see values
+
+
+def test_import_is_light():
+    code = (
+        "import sys, jax, watson_jax;"
+        "heavy = ['flax', 'optax', 'pooch', 'tensorflow', 'torch', 'matplotlib', 'orbax',"
+        " 'tensorflow_datasets', 'skimage', 'sklearn', 'absl', 'tqdm', 'PIL'];"
+        "print([m for m in heavy if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
