@@ -92,4 +92,6 @@ def _in_pieces(fn, *images):
     def in_pieces(*images):
         return jax.lax.map(lambda pair: fn(*pair), images, batch_size=size)
 
-    return jax.lax.platform_dependent(*images, cpu=in_pieces, default=lambda *images: whole(*images))
+    return jax.lax.platform_dependent(
+        *images, cpu=in_pieces, default=lambda *images: whole(*images)
+    )

@@ -219,7 +219,9 @@ def _maps(terms, params, image, reference, options):
 
     mean = formula.mean_brightness(terms, reference) if options.luminance == "batch" else None
     *batch, height, width, channels = image.shape
-    blocks = jax.vmap(one_pair)(*(x.reshape(-1, height, width, channels) for x in (image, reference)))
+    blocks = jax.vmap(one_pair)(
+        *(x.reshape(-1, height, width, channels) for x in (image, reference))
+    )
     return blocks.reshape(*batch, -(-height // BLOCK_SIZE), -(-width // BLOCK_SIZE))
 
 

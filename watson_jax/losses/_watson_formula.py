@@ -43,7 +43,11 @@ class Terms(NamedTuple):
 
 
 def watson_dct_terms(
-    params: WatsonDctParams, image: Array, reference: Array, mean_dc: Array | None, options: WatsonOptions
+    params: WatsonDctParams,
+    image: Array,
+    reference: Array,
+    mean_dc: Array | None,
+    options: WatsonOptions,
 ) -> Terms:
     """The terms of eq. 4, from orthonormal DCT coefficients."""
     c_x, c_y = dct_of_blocks(channel_blocks(image)), dct_of_blocks(channel_blocks(reference))
@@ -54,7 +58,11 @@ def watson_dct_terms(
 
 
 def watson_dft_terms(
-    params: WatsonDftParams, image: Array, reference: Array, mean_dc: Array | None, options: WatsonOptions
+    params: WatsonDftParams,
+    image: Array,
+    reference: Array,
+    mean_dc: Array | None,
+    options: WatsonOptions,
 ) -> Terms:
     """The terms of eq. 8 and 10, from amplitudes and phases of the DFT."""
     x_re, x_im = dft_of_blocks(channel_blocks(image))
