@@ -17,6 +17,7 @@ from PIL import Image
 from experiments._cli import UserError
 from experiments.vae import checkpoints, data, figures, train
 from experiments.vae.configs import PRESETS, VaeConfig
+from watson_jax.training import NonFiniteError
 
 # Third parties: TFDS and Orbax still touch names that their own dependencies deprecate.
 pytestmark = pytest.mark.filterwarnings(
@@ -91,6 +92,15 @@ def test_a_run_is_never_overwritten(finished):
         train.train_and_evaluate(SMOKE, finished[0])
 
 
+def test_divergence_stops_the_run_and_names_the_step(tmp_path):
+    config = dataclasses.replace(SMOKE, learning_rate=1e30)
+    with (
+        jax.numpy_dtype_promotion("standard"),
+        pytest.raises(NonFiniteError, match=r"not finite at step \d"),
+    ):
+        train.train_and_evaluate(config, tmp_path)
+
+
 def test_pictures_show_every_pixel_unsmoothed(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (3, 3, 8, 8, 1)).astype(np.float32) / 255
     figures.save_manifold(tmp_path / "m.png", images, title="")
@@ -111,7 +121,7 @@ def test_manifold_grid_is_the_papers():
     ("arguments", "sentence"),
     [
         (["--preset=defualt"], "--preset must be one of default, paper, smoke, got 'defualt'"),
-        (["--data=digit"], "--data must be got 'digit'; did you mean 'digits'?"),
+        (["--data=digit"], "got 'digit'; did you mean 'digits'?"),
         (["--loss=watson-dtf"], "--loss must be one of"),
         (["--weights=inital"], "--weights must be"),
         (["--epochs=many"], "--epochs must be a whole number, got 'many'."),

@@ -123,9 +123,12 @@ def test_chunk_equals_single_steps():
     jax.tree.map(np.testing.assert_array_equal, chunked.params, state.params)
 
 
-@pytest.mark.parametrize("name", ["watson-dft", "watson-dct"])
-def test_tiny_model_over_fits_one_batch(name):
-    loss = wj.get_loss(name, color="gray", weights="initial", luminance_floor=0.1)
+@pytest.mark.parametrize(
+    ("name", "options"), [("watson-dft", {"phase_floor": 0.2}), ("watson-dct", {})]
+)
+def test_tiny_model_over_fits_one_batch(name, options):
+    # Floors as in the experiment's presets: on black, the paper's own formula starts very slowly.
+    loss = wj.get_loss(name, color="gray", weights="initial", luminance_floor=0.3, **options)
     state, step, _ = tiny_run(loss.fn, learning_rate=1e-2, log_weight=3.0)
     images = bytes_images(4)
     indices = jnp.tile(jnp.arange(4), (150, 1))

@@ -240,7 +240,9 @@ def _check_options(
     return WatsonOptions(luminance, over_blocks, float(luminance_floor), float(phase_floor))
 
 
-def _check_arguments(kind: type, params: Any, image: Any, reference: Any) -> tuple[Any, Any, Any]:
+def _check_arguments(
+    kind: type[WatsonDctParams], params: Any, image: Any, reference: Any
+) -> tuple[Any, Any, Any]:
     if type(params) is not kind:
         raise TypeError(
             f"`params` must be {kind.__name__}, got {type(params).__name__}; "

@@ -105,7 +105,8 @@ def transform_blocks(
 
 @transform_blocks.defjvp
 def _transform_blocks_jvp(basis, primals, tangents):
-    return transform_blocks(*primals, basis), _multiply(*tangents, basis)
+    (blocks,), (dblocks,) = primals, tangents
+    return transform_blocks(blocks, basis), _multiply(dblocks, basis)
 
 
 def _multiply(blocks, basis):
