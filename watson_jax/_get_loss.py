@@ -43,6 +43,7 @@ def get_loss(
     *,
     color: str = "rgb",
     weights: str | os.PathLike[str] | None = None,
+    image_size: tuple[int, int] | None = None,
     **options: Any,
 ) -> Loss:
     """Looks up a loss by name and loads its parameters.
@@ -51,6 +52,7 @@ def get_loss(
       name: such as "watson-dft"; case, `_` and `-` do not matter, and the authors' names are known.
       color: "rgb" or "gray".
       weights: as for `load_params`.
+      image_size: as for `load_params`.
       **options: keyword options of the loss, such as `luminance="batch"` of `watson_dft`.
 
     Returns:
@@ -71,7 +73,7 @@ def get_loss(
     name, entry = find_loss(name)
     known = [
         parameter.name
-        for parameter in inspect.signature(entry.fn).parameters.values()
+        for parameter in inspect.signature(entry.function).parameters.values()
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY
     ]
     for option in options:
@@ -79,5 +81,8 @@ def get_loss(
             raise TypeError(
                 f"{name} has no option `{option}`; it has {', '.join(known) or 'none'}."
             )
-    params = load_params(name, color=color, weights=weights)
-    return Loss(name, params, functools.partial(entry.fn, **options))
+    params = load_params(name, color=color, weights=weights, image_size=image_size)
+    function = functools.partial(entry.function, **options)
+    if entry.params_type is None:
+        return Loss(name, params, lambda _, image, reference: function(image, reference))
+    return Loss(name, params, function)

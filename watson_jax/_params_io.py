@@ -14,31 +14,37 @@ import jax.numpy as jnp
 import numpy as np
 
 from watson_jax._registry import LOSSES, LossEntry, check_color, find_loss
-from watson_jax.checkpoints import CheckpointError, fetch, read_npz, read_torch, write_npz
+from watson_jax.checkpoints import CheckpointError, read_npz, read_torch, write_npz
 
 FORMAT = "watson_jax.params.v1"
-KEYWORDS = ("initial", "published")
 
 
 def load_params(
-    name: str, *, color: str = "rgb", weights: str | os.PathLike[str] | None = None
+    name: str,
+    *,
+    color: str = "rgb",
+    weights: str | os.PathLike[str] | None = None,
+    image_size: tuple[int, int] | None = None,
 ) -> Any:
     """Loads the parameters of a loss.
 
     Args:
       name: the loss, such as "watson-dft".
       color: "rgb" or "gray".
-      weights: "initial" for the starting values of a fit; "published" for the authors' fit, fetched
-        once and cached (`WATSON_JAX_WEIGHTS_DIR` names a folder that is looked at first); or the path
-        of a file that `save_params` or the authors' code wrote.
+      weights: "initial" for the starting values of a fit; "published" for the authors' fit (for LPIPS
+        its own v0.1), fetched once and cached, where `WATSON_JAX_WEIGHTS_DIR` names a folder that is
+        looked at first; "paper" for the linear weights of LPIPS that the paper's authors tuned; or the
+        path of a file that `save_params` or the authors' code wrote. Required for the Watson losses;
+        "initial" by default for Adaptive and "published" for LPIPS.
+      image_size: (height, width) of the images; only Adaptive's initial weights need it.
 
     Returns:
-      The loss's parameters, a pytree of float32 arrays.
+      The loss's parameters, a pytree of float32 arrays; `()` for losses without.
 
     Raises:
       ValueError: if a name is unknown, or the file is damaged, hostile or of another loss or colour
         (`watson_jax.CheckpointError`).
-      TypeError: if `weights` is missing.
+      TypeError: if `weights` or `image_size` is missing, or the loss has no parameters.
       OSError: if the file cannot be found or fetched.
 
     Example:
@@ -47,27 +53,27 @@ def load_params(
       (1, 8, 5)
     """
     name, entry = find_loss(name)
-    channels = check_color(color)
-    if weights is None:
-        raise TypeError(
-            f"`weights` must be given for {name}: "
-            f"{', '.join(map(repr, KEYWORDS))} or the path of a file."
-        )
-    template = entry.initial(channels)
-    if weights == "initial":
-        return template
-    if weights == "published":
-        path = fetch(entry.published.format(color=color))
-    else:
-        path = pathlib.Path(weights)
-        if not path.is_file():
-            near = difflib.get_close_matches(str(weights), KEYWORDS, n=1)
-            raise FileNotFoundError(
-                f"`weights` must be {', '.join(map(repr, KEYWORDS))} or the path of a file, "
-                f"got {str(weights)!r}, where there is no file"
-                + (f"; did you mean {near[0]!r}?" if near else ".")
+    check_color(color)
+    if entry.params_type is None:
+        if weights is not None:
+            raise TypeError(
+                f"`weights` must be left out for {name}, which has none, got {weights!r}."
             )
-    return _read(name, entry, path, template, color)
+        return ()
+    choices = f"{', '.join(map(repr, entry.weights))} or the path of a file"
+    weights = weights if weights is not None else entry.default_weights
+    if weights is None:
+        raise TypeError(f"`weights` must be given for {name}: {choices}.")
+    if weights in entry.weights:
+        return jax.tree.map(jnp.float32, entry.weights[str(weights)](color, image_size))
+    path = pathlib.Path(weights)
+    if not path.is_file():
+        near = difflib.get_close_matches(str(weights), entry.weights, n=1)
+        raise FileNotFoundError(
+            f"`weights` must be {choices} for {name}, got {str(weights)!r}, where there is no file"
+            + (f"; did you mean {near[0]!r}?" if near else ".")
+        )
+    return jax.tree.map(jnp.float32, _read(name, entry, path, color))
 
 
 def save_params(path: str | os.PathLike[str], params: Any) -> None:
@@ -88,46 +94,73 @@ def save_params(path: str | os.PathLike[str], params: Any) -> None:
       >>> load_params("watson-dct", weights=path).log_thresholds.shape
       (3, 8, 8)
     """
-    names = [name for name, entry in LOSSES.items() if type(params) is entry.params_type]
+    names = [name for name, entry in LOSSES.items() if entry.owns(params)]
     if not names:
+        with_params = (name for name, entry in LOSSES.items() if entry.params_type)
         raise TypeError(
-            f"`params` must be the parameters of one of {', '.join(LOSSES)}, "
+            f"`params` must be the parameters of one of {', '.join(with_params)}, "
             f"got {type(params).__name__}."
         )
     fields = {field.name: getattr(params, field.name) for field in dataclasses.fields(params)}
-    write_npz(path, {"format": FORMAT, "loss": names[0], **jax.tree.map(np.asarray, fields)})
+    write_npz(path, {"format": FORMAT, "loss": names[0], **_flatten(fields)})
 
 
-def _read(name: str, entry: LossEntry, path: pathlib.Path, template: Any, color: str) -> Any:
+def _read(name: str, entry: LossEntry, path: pathlib.Path, color: str) -> Any:
     try:
         if zipfile.is_zipfile(path) and path.suffix != ".pth":
-            params = _from_npz(name, path, template)
+            params = _from_npz(name, entry, read_npz(path))
+        elif entry.from_torch is None:
+            raise CheckpointError("only files of `save_params` can be read for this loss")
         else:
-            params = entry.from_torch(read_torch(path))
-        for field in dataclasses.fields(template):
-            expected, found = (np.asarray(getattr(p, field.name)) for p in (template, params))
-            if expected.shape != found.shape:
-                raise CheckpointError(
-                    f"{field.name} must have the shape {expected.shape}, it has {found.shape}"
-                )
-            if not np.all(np.isfinite(found)):
-                raise CheckpointError(f"{field.name} has entries that are not finite")
+            params = entry.from_torch(read_torch(path), color)
+        if entry.check is not None:
+            entry.check(params, color)
+        if not all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(params)):
+            raise CheckpointError("it has entries that are not finite")
     except CheckpointError as error:
         if str(path) in str(error):
             raise
         raise CheckpointError(f"{path} holds no {color} parameters of {name}: {error}.") from None
-    return jax.tree.map(jnp.float32, params)
+    return params
 
 
-def _from_npz(name: str, path: pathlib.Path, template: Any) -> Any:
-    arrays = read_npz(path)
+def _from_npz(name: str, entry: LossEntry, arrays: dict[str, np.ndarray]) -> Any:
     for key, expected in (("format", FORMAT), ("loss", name)):
         found = str(arrays.pop(key, "missing"))
         if found != expected:
             raise CheckpointError(f"its entry {key!r} must be {expected!r}, it is {found!r}")
-    static = {f.name: bool(f.metadata.get("static")) for f in dataclasses.fields(template)}
-    wrong = [f"{key} is missing" for key in static if key not in arrays]
-    wrong += [f"{key} is unexpected" for key in arrays if key not in static]
+    assert entry.params_type is not None
+    fields = {f.name: bool(f.metadata.get("static")) for f in dataclasses.fields(entry.params_type)}
+    values = _unflatten(arrays)
+    wrong = [f"{key} is missing" for key in fields if key not in values]
+    wrong += [f"{key} is unexpected" for key in values if key not in fields]
     if wrong:
         raise CheckpointError(", ".join(wrong))
-    return type(template)(**{k: bool(v) if static[k] else v for k, v in arrays.items()})
+    params = entry.params_type(**{k: v.item() if fields[k] else v for k, v in values.items()})
+    if not entry.owns(params):
+        raise CheckpointError(f"its static entries must be {dict(entry.variant)}")
+    return params
+
+
+def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, np.ndarray]:
+    """Nested dictionaries to one with slashes in its names."""
+    flat: dict[str, np.ndarray] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{key}/")
+        else:
+            flat[prefix + key] = np.asarray(value)
+    return flat
+
+
+def _unflatten(flat: dict[str, np.ndarray]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for name, value in flat.items():
+        *folders, last = name.split("/")
+        inside = tree
+        for folder in folders:
+            inside = inside.setdefault(folder, {})
+            if not isinstance(inside, dict):
+                raise CheckpointError(f"{name} lies inside an array")
+        inside[last] = value
+    return tree

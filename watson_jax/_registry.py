@@ -1,4 +1,4 @@
-"""The table of losses: what `get_loss` and `load_params` know of each name."""
+"""The table of losses: what `get_loss`, `load_params` and `save_params` know of each name."""
 
 from __future__ import annotations
 
@@ -7,9 +7,19 @@ import difflib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
 import numpy as np
 
-from watson_jax.checkpoints import CheckpointError
+from watson_jax.checkpoints import CheckpointError, fetch, read_torch
+from watson_jax.losses._adaptive import adaptive
+from watson_jax.losses._adaptive_params import (
+    AdaptiveParams,
+    adaptive_params_from_torch,
+    initial_adaptive_params,
+)
+from watson_jax.losses._lpips import LpipsParams, load_lpips_params, lpips
+from watson_jax.losses._pixel import l1, l2
+from watson_jax.losses._ssim import ms_ssim, ssim
 from watson_jax.losses._watson import watson_dct, watson_dft
 from watson_jax.losses._watson_params import (
     WatsonDctParams,
@@ -20,32 +30,56 @@ from watson_jax.losses._watson_params import (
 
 CHANNELS = {"rgb": 3, "gray": 1}
 
+State = Mapping[str, np.ndarray]
+ImageSize = tuple[int, int] | None
+
 
 @dataclasses.dataclass(frozen=True)
 class LossEntry:
-    """One row of the table.
+    """One row of the table; losses without parameters have a function alone.
 
     Attributes:
-      fn: `fn(params, image, reference, **options)`.
-      params_type: the class of its parameters, whose fields are the arrays of an `.npz` file.
-      initial: starting values for a number of channels.
-      from_torch: the authors' state dict to parameters.
-      published: name of the authors' file, with a place for the colour.
+      function: the public function; parameters come first if there are any, options are keywords.
+      params_type: the class of its parameters.
+      weights: ways to make parameters from (colour, image size), by the names that `weights` takes.
+      default_weights: the one that is meant when none is named; None: one must be named.
+      from_torch: reads a state dict that the authors' code wrote, given the colour.
+      check: raises `CheckpointError` if parameters from a file are not those of this loss and colour.
+      variant: static fields of the parameters that tell this loss from others of the same class.
     """
 
-    fn: Callable[..., Any]
-    params_type: type
-    initial: Callable[[int], Any]
-    from_torch: Callable[[Mapping[str, np.ndarray]], Any]
-    published: str
+    function: Callable[..., Any]
+    params_type: type | None = None
+    weights: Mapping[str, Callable[[str, ImageSize], Any]] = dataclasses.field(default_factory=dict)
+    default_weights: str | None = None
+    from_torch: Callable[[State, str], Any] | None = None
+    check: Callable[[Any, str], None] | None = None
+    variant: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def owns(self, params: Any) -> bool:
+        """Whether `params` are parameters of this loss."""
+        return type(params) is self.params_type and all(
+            getattr(params, name) == value for name, value in self.variant.items()
+        )
 
 
-def _watson_from_torch(
-    params_type: type, fields: Mapping[str, str]
-) -> Callable[[Mapping[str, np.ndarray]], Any]:
-    """A converter of the authors' state dicts, which hold one module for each channel."""
+def _watson(
+    function: Callable[..., Any],
+    params_type: type,
+    initial: Callable[[int], Any],
+    published: str,
+    **fields: str,
+) -> LossEntry:
+    # The authors' names: "tild" marks what is stored unconstrained, beta is the paper's p.
+    fields |= {
+        "log_thresholds": "t_tild",
+        "luminance_exponent": "alpha",
+        "contrast_logit": "w_tild",
+        "pooling_exponent": "beta",
+    }
 
-    def convert(state: Mapping[str, np.ndarray]) -> Any:
+    def from_torch(state: State, color: str) -> Any:
+        # Colour files hold one module for each channel.
         prefixes = ("ly.", "lcb.", "lcr.") if "ly.t_tild" in state else ("",)
         missing = [p + key for p in prefixes for key in fields.values() if p + key not in state]
         if missing:
@@ -58,37 +92,102 @@ def _watson_from_torch(
         logits = np.float32(state["w_tild"]) if len(prefixes) == 3 else np.zeros(1, np.float32)
         return params_type(channel_logits=logits, **arrays)
 
-    return convert
+    def check(params: Any, color: str) -> None:
+        _compare_shapes(params, initial(CHANNELS[color]))
+
+    return LossEntry(
+        function=function,
+        params_type=params_type,
+        weights={
+            "initial": lambda color, _: initial(CHANNELS[color]),
+            "published": lambda color, _: _published(published, from_torch, color),
+        },
+        from_torch=from_torch,
+        check=check,
+    )
 
 
-# The authors' names: "tild" marks what is stored unconstrained, beta is the paper's p.
-_WATSON_FIELDS = {
-    "log_thresholds": "t_tild",
-    "luminance_exponent": "alpha",
-    "contrast_logit": "w_tild",
-    "pooling_exponent": "beta",
-}
+def _adaptive() -> LossEntry:
+    def initial(color: str, image_size: ImageSize) -> AdaptiveParams:
+        if image_size is None:
+            raise TypeError(
+                "`image_size` must be given for the initial weights of adaptive, which has parameters "
+                "for every coefficient: (height, width)."
+            )
+        return initial_adaptive_params(CHANNELS[color], image_size=image_size)
+
+    def from_torch(state: State, color: str) -> AdaptiveParams:
+        return adaptive_params_from_torch(state)
+
+    def check(params: AdaptiveParams, color: str) -> None:
+        shape = np.shape(params.alpha_latent)
+        if len(shape) != 3 or shape[-1] != 3 or np.shape(params.scale_latent) != shape:
+            raise CheckpointError(
+                "alpha_latent and scale_latent must have one shape [height, width, 3], they have "
+                f"{shape} and {np.shape(params.scale_latent)}"
+            )
+
+    return LossEntry(
+        function=adaptive,
+        params_type=AdaptiveParams,
+        weights={
+            "initial": initial,
+            "published": lambda color, _: _published(
+                "{color}_adaptive_trial0.pth", from_torch, color
+            ),
+        },
+        default_weights="initial",
+        from_torch=from_torch,
+        check=check,
+    )
+
+
+def _lpips(network: str) -> LossEntry:
+    def load(weights: str) -> Callable[[str, ImageSize], LpipsParams]:
+        return lambda color, _: load_lpips_params(network, color=color, weights=weights)
+
+    def check(params: LpipsParams, color: str) -> None:
+        from watson_jax.models._lpips import backbone_shapes, linear_shapes
+
+        _compare_shapes(params.backbone, backbone_shapes(network))
+        _compare_shapes(params.linear, linear_shapes(network))
+
+    return LossEntry(
+        function=lpips,
+        params_type=LpipsParams,
+        weights={"published": load("published"), "paper": load("paper")},
+        default_weights="published",
+        check=check,
+        variant={"network": network},
+    )
+
 
 LOSSES: dict[str, LossEntry] = {
-    "watson-dct": LossEntry(
-        fn=watson_dct,
-        params_type=WatsonDctParams,
-        initial=initial_watson_dct_params,
-        from_torch=_watson_from_torch(WatsonDctParams, _WATSON_FIELDS),
-        published="{color}_watson_dct_trial0.pth",
+    "l1": LossEntry(l1),
+    "l2": LossEntry(l2),
+    "ssim": LossEntry(ssim),
+    "ms-ssim": LossEntry(ms_ssim),
+    "adaptive": _adaptive(),
+    "watson-dct": _watson(
+        watson_dct, WatsonDctParams, initial_watson_dct_params, "{color}_watson_dct_trial0.pth"
     ),
-    "watson-dft": LossEntry(
-        fn=watson_dft,
-        params_type=WatsonDftParams,
-        initial=initial_watson_dft_params,
-        from_torch=_watson_from_torch(
-            WatsonDftParams, _WATSON_FIELDS | {"log_phase_weights": "w_phase_tild"}
-        ),
-        published="{color}_watson_fft_trial0.pth",
+    "watson-dft": _watson(
+        watson_dft,
+        WatsonDftParams,
+        initial_watson_dft_params,
+        "{color}_watson_fft_trial0.pth",
+        log_phase_weights="w_phase_tild",
     ),
+    "lpips-vgg": _lpips("vgg"),
+    "lpips-squeeze": _lpips("squeeze"),
+    "lpips-alex": _lpips("alex"),
 }
 
-AUTHORS_NAMES = {"watson-fft": "watson-dft"}
+AUTHORS_NAMES = {
+    "watson-fft": "watson-dft",
+    "deeploss-vgg": "lpips-vgg",
+    "deeploss-squeeze": "lpips-squeeze",
+}
 
 
 def find_loss(name: str) -> tuple[str, LossEntry]:
@@ -117,18 +216,31 @@ def find_loss(name: str) -> tuple[str, LossEntry]:
     raise ValueError(f"`name` must be one of {', '.join(LOSSES)}, got {name!r}{hint}")
 
 
-def check_color(color: str) -> int:
-    """The number of channels of `color`.
-
-    Args:
-      color: "rgb" or "gray".
-
-    Returns:
-      3 or 1.
-
-    Raises:
-      ValueError: if it is neither.
-    """
+def check_color(color: str) -> None:
+    """Raises a `ValueError` unless `color` is "rgb" or "gray"."""
     if color not in CHANNELS:
         raise ValueError(f'`color` must be "rgb" or "gray", got {color!r}.')
-    return CHANNELS[color]
+
+
+def _published(pattern: str, from_torch: Callable[[State, str], Any], color: str) -> Any:
+    return from_torch(read_torch(fetch(pattern.format(color=color))), color)
+
+
+def _compare_shapes(found: Any, expected: Any) -> None:
+    def shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+        leaves = jax.tree_util.tree_leaves_with_path(tree)
+        return {
+            jax.tree_util.keystr(path, simple=True, separator="/"): leaf.shape
+            for path, leaf in leaves
+        }
+
+    has, wants = shapes(found), shapes(expected)
+    wrong = [f"{name} is missing" for name in wants if name not in has]
+    wrong += [f"{name} is unexpected" for name in has if name not in wants]
+    wrong += [
+        f"{name} must have the shape {wants[name]}, it has {has[name]}"
+        for name in wants
+        if name in has and has[name] != wants[name]
+    ]
+    if wrong:
+        raise CheckpointError(", ".join(wrong))

@@ -9,6 +9,7 @@
 """
 
 import dataclasses
+from typing import Any
 
 from experiments._cli import UserError, check_choice
 from experiments.vae.data import DATA_NAMES
@@ -94,7 +95,7 @@ class VaeConfig:
         return LOG_WEIGHTS.get((self.loss, kind), 0.0)
 
     @property
-    def loss_options(self) -> dict[str, float]:
+    def loss_options(self) -> dict[str, Any]:
         """Keyword options for `watson_jax.get_loss`."""
         if not self.loss.startswith("watson"):
             return {}

@@ -207,15 +207,16 @@ def test_a_hash_that_checks_nothing_is_refused(sha256):
 
 
 def test_the_table():
-    assert len(PUBLISHED) == 13
+    assert len(PUBLISHED) == 16
     for name, published in PUBLISHED.items():
-        assert published.url.startswith("https://raw.githubusercontent.com/")
+        assert published.url.startswith("https://")
         assert published.url.endswith("/" + name.split("/")[-1])
-        assert len(published.sha256) == 64
+        # torchvision publishes the first 8 digits, in the file's name.
+        assert len(published.sha256) == 64 or name.endswith(f"-{published.sha256}.pth")
 
 
 @pytest.mark.skipif("WATSON_JAX_REFERENCE" not in os.environ, reason="needs the published files")
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", [n for n, file in PUBLISHED.items() if len(file.sha256) == 64])
 def test_the_table_has_the_hashes_of_the_published_files(name, cache, monkeypatch):
     folder = pathlib.Path(os.environ["WATSON_JAX_REFERENCE"], "weights")
     monkeypatch.setenv("WATSON_JAX_WEIGHTS_DIR", str(folder))

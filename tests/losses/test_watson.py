@@ -275,3 +275,16 @@ def test_transforms_are_shared_by_parameter_sets(name):
 
     products = str(jax.make_jaxpr(sweep)(stacked, image, reference)).count("dot_general")
     assert products == 2
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 20), (17, 8)])
+def test_images_of_any_size(name, color, size):
+    loss = wj.get_loss(name, color=color, weights="initial")
+    assert 0 < loss(noise(1, *size, COLORS[color]), noise(2, *size, COLORS[color])) < np.inf
+
+
+def test_channels_first_are_recognised(name, color):
+    loss = wj.get_loss(name, color=color, weights="initial")
+    image = jnp.ones((COLORS[color], 16, 16))
+    with pytest.raises(ValueError, match=r"channels-first axes, move them with jnp\.moveaxis"):
+        loss(image, image)

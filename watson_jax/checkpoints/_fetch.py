@@ -65,13 +65,29 @@ _LPIPS_SHA256 = {
     "vgg": "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868",
 }
 
-PUBLISHED: dict[str, PublishedFile] = {
-    f"{name}_trial0.pth": PublishedFile(f"{_WATSON_FOLDER}/{name}_trial0.pth", sha256)
-    for name, sha256 in _WATSON_SHA256.items()
-} | {
-    f"lpips_v0.1/{name}.pth": PublishedFile(f"{_LPIPS_FOLDER}/{name}.pth", sha256)
-    for name, sha256 in _LPIPS_SHA256.items()
-}
+# The networks under LPIPS, trained on ImageNet, as torchvision publishes them: of the SHA-256, the first
+# eight digits, in the name.
+_TORCHVISION_FOLDER = "https://download.pytorch.org/models"
+_TORCHVISION_NAMES = (
+    "alexnet-owt-7be5be79.pth",
+    "squeezenet1_1-b8a52dc0.pth",
+    "vgg16-397923af.pth",
+)
+
+PUBLISHED: dict[str, PublishedFile] = (
+    {
+        f"{name}_trial0.pth": PublishedFile(f"{_WATSON_FOLDER}/{name}_trial0.pth", sha256)
+        for name, sha256 in _WATSON_SHA256.items()
+    }
+    | {
+        f"lpips_v0.1/{name}.pth": PublishedFile(f"{_LPIPS_FOLDER}/{name}.pth", sha256)
+        for name, sha256 in _LPIPS_SHA256.items()
+    }
+    | {
+        name: PublishedFile(f"{_TORCHVISION_FOLDER}/{name}", name.removesuffix(".pth")[-8:])
+        for name in _TORCHVISION_NAMES
+    }
+)
 
 
 def fetch(name: str) -> pathlib.Path:

@@ -72,6 +72,7 @@ def _parameter(args: Any) -> Tensor:
 
 _GLOBALS: dict[str, _Builder | _StorageType] = {
     "collections.OrderedDict": _Builder(_ordered_dict),
+    "torch._utils._rebuild_tensor": _Builder(_tensor),  # before PyTorch 0.3
     "torch._utils._rebuild_tensor_v2": _Builder(_tensor),
     "torch._utils._rebuild_parameter": _Builder(_parameter),
     "torch.DoubleStorage": _StorageType("f8"),

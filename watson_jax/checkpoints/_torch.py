@@ -20,7 +20,9 @@ _MAX_NAME = 1000  # a long name that many tensors begin with would multiply a sm
 Storages = dict[str, tuple[Storage, np.ndarray]]
 
 
-def read_torch(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+def read_torch(
+    path: str | os.PathLike[str], *, without: tuple[str, ...] = ()
+) -> dict[str, np.ndarray]:
     """Reads a state dict written by `torch.save`, in the zip or in the older pickle-stream format.
 
     Only tensors are admitted. The file is never unpickled by Python, so that nothing in it can run,
@@ -28,6 +30,8 @@ def read_torch(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
     Args:
       path: the `.pth` or `.pt` file.
+      without: beginnings of names to leave out, such as the classifier of a network whose features
+        alone are needed; their data, which can be most of the file, is not kept.
 
     Returns:
       The tensors by name, in the file's order; names inside nested dictionaries are joined with a
@@ -40,32 +44,36 @@ def read_torch(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """
     data = read_file(path)
     with naming(path, "PyTorch state dict"):
-        root, storages = _read_zip(data) if data.startswith(b"PK") else _read_legacy(data)
-        return {name: _strided(tensor, storages) for name, tensor in _flatten(root).items()}
+        read = _read_zip if data.startswith(b"PK") else _read_legacy
+        tensors, storages = read(data, without)
+        return {name: _strided(tensor, storages) for name, tensor in tensors.items()}
 
 
-def _read_zip(data: bytes) -> tuple[Any, Storages]:
-    members = read_members(data)
+def _read_zip(data: bytes, without: tuple[str, ...]) -> tuple[dict[str, Tensor], Storages]:
+    members = read_members(data, lambda name: name.endswith(("/data.pkl", "/byteorder")))
     folders = [name.removesuffix("/data.pkl") for name in members if name.endswith("/data.pkl")]
     if len(folders) != 1:
         raise MalformedError("its zip archive does not hold one data.pkl")
     folder = folders[0]
     root, _ = read_pickle(members[f"{folder}/data.pkl"])
+    tensors = _without(_flatten(root), without)
+    needed = {f"{folder}/data/{tensor.storage.key}" for tensor in tensors.values()}
+    members |= read_members(data, lambda name: name in needed)
     order = {b"little": "<", b"big": ">"}.get(members.get(f"{folder}/byteorder", b"little"))
     if order is None:
         raise MalformedError("its byte order is neither little nor big")
     storages: Storages = {}
-    for tensor in _flatten(root).values():
+    for tensor in tensors.values():
         storage = tensor.storage
         if storage.key not in storages:
             content = members.get(f"{folder}/data/{storage.key}")
             if content is None or len(content) != storage.size * _itemsize(storage):
                 raise MalformedError(f"the data of storage {storage.key[:20]!a} is missing or cut")
             storages[storage.key] = storage, _decode(storage, content, 0, order)
-    return root, storages
+    return tensors, storages
 
 
-def _read_legacy(data: bytes) -> tuple[Any, Storages]:
+def _read_legacy(data: bytes, without: tuple[str, ...]) -> tuple[dict[str, Tensor], Storages]:
     """Reads five pickles: magic number, protocol, the writer's system, the object, storage keys.
 
     The storages follow in the order of their keys, each as a count of elements and the elements,
@@ -80,24 +88,32 @@ def _read_legacy(data: bytes) -> tuple[Any, Storages]:
     _, position = read_pickle(data, position)
     root, position = read_pickle(data, position)
     keys, position = read_pickle(data, position)
-    used = {tensor.storage.key: tensor.storage for tensor in _flatten(root).values()}
+    every = _flatten(root)
+    used = {tensor.storage.key: tensor.storage for tensor in every.values()}
+    tensors = _without(every, without)
+    needed = {tensor.storage.key for tensor in tensors.values()}
     if type(keys) is not list or not all(type(key) is str for key in keys):
         raise MalformedError("its list of storages is damaged")
     storages: Storages = {}
     for key in keys:
-        if key not in used or key in storages:
+        storage = used.pop(key, None)
+        if storage is None:
             raise MalformedError("its list of storages does not fit its tensors")
-        storage = used[key]
         count = int.from_bytes(data[position : position + 8], "little")
         size = storage.size * _itemsize(storage)
         position += 8
         if count != storage.size or size > len(data) - position:
             raise MalformedError(f"the data of storage {key[:20]!a} is missing or cut")
-        storages[key] = storage, _decode(storage, data, position, "<")
+        if key in needed:
+            storages[key] = storage, _decode(storage, data, position, "<")
         position += size
     if position != len(data):
         raise MalformedError("it goes on after its last storage")
-    return root, storages
+    return tensors, storages
+
+
+def _without(tensors: dict[str, Tensor], without: tuple[str, ...]) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith(without)}
 
 
 def _flatten(root: Any) -> dict[str, Tensor]:

@@ -2,11 +2,14 @@
 
 import io
 import zipfile
+from collections.abc import Callable
 
 from watson_jax.checkpoints._errors import MalformedError
 
 
-def read_members(data: bytes) -> dict[str, bytes]:
+def read_members(
+    data: bytes, wanted: Callable[[str], bool] = lambda name: True
+) -> dict[str, bytes]:
     """Returns the members of a zip archive by name.
 
     Nothing is extracted and nothing is inflated: both formats store their members as they are, so a
@@ -14,9 +17,10 @@ def read_members(data: bytes) -> dict[str, bytes]:
 
     Args:
       data: the bytes of the archive.
+      wanted: whether to read the member of this name; the others are only checked.
 
     Returns:
-      The bytes of each member, checked against its CRC-32.
+      The bytes of each wanted member, checked against its CRC-32.
 
     Raises:
       MalformedError: if the archive is damaged, or holds anything these formats never hold.
@@ -25,7 +29,7 @@ def read_members(data: bytes) -> dict[str, bytes]:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = archive.infolist()
             _check_members(members, len(data))
-            return {member.filename: archive.read(member) for member in members}
+            return {m.filename: archive.read(m) for m in members if wanted(m.filename)}
     except MalformedError:
         raise
     except Exception:  # zipfile raises a dozen types, from BadZipFile to struct.error

@@ -1,10 +1,21 @@
 """Losses as pure functions, their parameters, and the stages of which they consist."""
 
+from watson_jax.losses._adaptive import adaptive as adaptive
+from watson_jax.losses._adaptive_params import AdaptiveParams as AdaptiveParams
+from watson_jax.losses._lpips import LpipsFeatures as LpipsFeatures
+from watson_jax.losses._lpips import LpipsParams as LpipsParams
+from watson_jax.losses._lpips import lpips as lpips
+from watson_jax.losses._lpips import lpips_features as lpips_features
+from watson_jax.losses._lpips import lpips_from_features as lpips_from_features
 from watson_jax.losses._masking import contrast_masking as contrast_masking
 from watson_jax.losses._masking import luminance_masking as luminance_masking
 from watson_jax.losses._masking import smooth_maximum as smooth_maximum
 from watson_jax.losses._phase import phase_distance as phase_distance
+from watson_jax.losses._pixel import l1 as l1
+from watson_jax.losses._pixel import l2 as l2
 from watson_jax.losses._pooling import p_norm as p_norm
+from watson_jax.losses._ssim import ms_ssim as ms_ssim
+from watson_jax.losses._ssim import ssim as ssim
 from watson_jax.losses._watson import watson_dct as watson_dct
 from watson_jax.losses._watson import watson_dct_map as watson_dct_map
 from watson_jax.losses._watson import watson_dft as watson_dft

@@ -1,0 +1,390 @@
+"""LPIPS: recorded values, NumPy loops, the files it is loaded from, and what may not break it."""
+
+import dataclasses
+import functools
+import hashlib
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.checkpoints.test_torch import (
+    legacy,
+    many,
+    number,
+    state_dict,
+    storage,
+    tensor,
+    zipped,
+)
+from tests.images import degenerate_pairs, noise
+from tests.models.test_backbones import random_state, recorded_state, slow_features
+from watson_jax.checkpoints import PUBLISHED, CheckpointError, PublishedFile, read_torch
+from watson_jax.losses._lpips import (
+    BACKBONE_FILES,
+    LpipsFeatures,
+    LpipsParams,
+    load_lpips_params,
+    lpips,
+    lpips_features,
+    lpips_from_features,
+    lpips_params_from_torch,
+)
+from watson_jax.models._backbones import BACKBONES, MIN_SIZE
+from watson_jax.models._lpips import random_backbone
+
+pytestmark = pytest.mark.filterwarnings("ignore::watson_jax.RangeWarning")
+
+SIZE = MIN_SIZE["alex"]  # AlexNet has the fewest layers, and compiles fastest
+
+
+def linear_state(network, seed=0):
+    generator = np.random.default_rng(seed)
+    return {
+        f"lin{i}.model.1.weight": generator.uniform(0, 1, (1, channels, 1, 1)).astype(np.float32)
+        for i, channels in enumerate(BACKBONES[network].TAPS.values())
+    }
+
+
+def random_params(network="alex", rescale_inputs=True):
+    """Parameters that need no file."""
+    linear = {
+        name: jnp.asarray(weights.reshape(-1))
+        for name, weights in zip(
+            BACKBONES[network].TAPS, linear_state(network).values(), strict=True
+        )
+    }
+    return LpipsParams(random_backbone(network, 0), linear, network, rescale_inputs)
+
+
+@pytest.fixture(scope="module")
+def params():
+    return random_params()
+
+
+value_and_gradients = jax.jit(jax.value_and_grad(lpips, argnums=(0, 1, 2)))
+
+
+def pair(channels, *batch, size=SIZE):
+    return noise(1, *batch, size, size, channels), noise(2, *batch, size, size, channels)
+
+
+# All that was recorded but grey images with VGG, and AlexNet with inputs as they are.
+RECORDED = [
+    ("authors", "rgb", "squeeze"),
+    ("authors", "gray", "squeeze"),
+    ("authors", "rgb", "vgg"),
+    ("lpips_v0.1", "inputs_rescaled_to_pm1", "squeeze"),
+    ("lpips_v0.1", "inputs_rescaled_to_pm1", "vgg"),
+    ("lpips_v0.1", "inputs_rescaled_to_pm1", "alex"),
+    ("lpips_v0.1", "inputs_as_is", "squeeze"),
+    ("lpips_v0.1", "inputs_as_is", "vgg"),
+]
+
+
+@jax.jit
+@functools.partial(jax.value_and_grad, argnums=1, has_aux=True)
+def total_and_gradient(params, image, reference):
+    values = lpips(params, image, reference)
+    return values.sum(), values
+
+
+@pytest.mark.parametrize(("source", "variant", "network"), RECORDED)
+def test_recorded_values(source, variant, network, x64, reference_folder, goldens):
+    recorded = goldens("lpips")
+    if source == "authors":
+        prefix, file = f"authors_{variant}_{network}", f"{variant}_pnet_lin_{network}_trial0.pth"
+    else:
+        prefix, file = f"lpips_v0.1_{network}_{variant}", f"lpips_v0.1/{network}.pth"
+    params = lpips_params_from_torch(
+        recorded_state(network, reference_folder),
+        read_torch(reference_folder / "weights" / file),
+        network,
+        rescale_inputs=variant == "inputs_rescaled_to_pm1",
+    )
+    pairs = goldens("pairs_gray64" if variant == "gray" else "pairs_rgb64")
+    # Gradients were recorded for two pairs; VGG takes a second for one of them.
+    indices = recorded["pair_indices"][: 1 if network == "vgg" else 2]
+    image, reference = (jnp.asarray(pairs[key][indices], "float64") for key in ("input", "target"))
+    (_, values), gradients = total_and_gradient(params, image, reference)
+    expected = recorded[f"{prefix}/value_f64"][: len(indices)]
+    np.testing.assert_allclose(values, expected, rtol=1e-6)
+    wanted = recorded[f"{prefix}/grad_first2_f64"][: len(indices)]
+    errors = np.linalg.norm((gradients - wanted).reshape(len(indices), -1), axis=1)
+    assert np.all(errors < 1e-5 * np.linalg.norm(wanted.reshape(len(indices), -1), axis=1))
+
+
+@pytest.mark.parametrize("network", ["vgg", "squeeze", "alex"])
+def test_recorded_parts_of_the_sum(network, reference_folder, goldens):
+    recorded = goldens("lpips")
+    state = recorded_state(network, reference_folder)
+    linear = read_torch(reference_folder / "weights" / "lpips_v0.1" / f"{network}.pth")
+    params = lpips_params_from_torch(state, linear, network)
+    pairs, prefix = goldens("pairs_rgb64"), f"lpips_v0.1_{network}_inputs_rescaled_to_pm1"
+    indices = recorded["pair_indices"]
+    image, reference = (jnp.asarray(pairs[key][indices]) for key in ("input", "target"))
+    features = lpips_features(params, reference)
+
+    def one_layer(name):
+        weights = {key: w * float(key == name) for key, w in params.linear.items()}
+        return lpips_from_features(dataclasses.replace(params, linear=weights), image, features)
+
+    parts = np.stack([one_layer(name) for name in params.linear])
+    # float32 sums of up to 4,608 products in each of up to 13 layers
+    np.testing.assert_allclose(parts[:, 0], recorded[f"{prefix}/per_layer_pair0_f64"], rtol=1e-4)
+    np.testing.assert_allclose(parts.sum(0), recorded[f"{prefix}/value_f32"], rtol=1e-5)
+
+
+@pytest.mark.parametrize(("network", "rescale_inputs"), [("squeeze", True), ("alex", False)])
+def test_equals_loops(network, rescale_inputs, x64):
+    state, linear = random_state(network), linear_state(network)
+    params = lpips_params_from_torch(state, linear, network, rescale_inputs)
+    size = MIN_SIZE[network]
+    image, reference = (np.asarray(noise(k, size, size + 3, 3), float) for k in (1, 2))
+
+    def units(image):
+        if rescale_inputs:
+            image = 2 * image - 1
+        image = (image - [-0.030, -0.088, -0.188]) / [0.458, 0.448, 0.450]
+        for x in slow_features(network, state, image):
+            yield x / (np.linalg.norm(x, axis=-1, keepdims=True) + 1e-10)
+
+    expected = 0.0
+    for x, y, weights in zip(units(image), units(reference), linear.values(), strict=True):
+        for i in range(x.shape[0]):
+            for j in range(x.shape[1]):
+                difference = (x[i, j] - y[i, j]) ** 2 @ weights.reshape(-1).astype(float)
+                expected += difference / (x.shape[0] * x.shape[1])
+    np.testing.assert_allclose(lpips(params, image, reference), expected, rtol=1e-10)
+
+
+def old_tensor(key, array):
+    """As PyTorch wrote it until 2017."""
+    strides = np.array(array.strides) // array.itemsize
+    stored = storage(key, array.size)[:-2] + b"NtQ"  # with a place for views of a storage
+    args = many(stored, number(0), many(*map(number, array.shape)), many(*map(number, strides)))
+    return b"ctorch._utils\n_rebuild_tensor\n" + args + b"R"
+
+
+def new_tensor(key, array):
+    strides = np.array(array.strides) // array.itemsize
+    return tensor(storage(key, array.size), array.shape, map(int, strides))
+
+
+def torch_file(arrays, container, tensor):
+    body = state_dict({name: tensor(str(i), x) for i, (name, x) in enumerate(arrays.items())})
+    stored = {str(i): (x.size, x.tobytes()) for i, x in enumerate(arrays.values())}
+    return container(body, stored)
+
+
+def published(monkeypatch, name, content):
+    """Places a file where published ones are looked for, and its own hash in the table."""
+    path = os.path.join(os.environ["WATSON_JAX_WEIGHTS_DIR"], name)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "wb") as file:
+        file.write(content)
+    digits = hashlib.sha256(content).hexdigest()[: len(PUBLISHED[name].sha256)]
+    monkeypatch.setitem(PUBLISHED, name, PublishedFile(PUBLISHED[name].url, digits))
+
+
+@pytest.mark.parametrize(
+    ("container", "tensor"),
+    [(legacy, new_tensor), (legacy, old_tensor), (zipped, new_tensor)],
+    ids=["legacy", "2017", "zip"],
+)
+def test_loads_torchvisions_files(container, tensor, monkeypatch, tmp_path):
+    monkeypatch.setenv("WATSON_JAX_WEIGHTS_DIR", str(tmp_path))
+    state, linear = random_state("squeeze"), linear_state("squeeze")
+    generator = np.random.default_rng(3)
+    classifier = {
+        "classifier.1.weight": generator.standard_normal((1000, 512, 1, 1), np.float32),
+        "classifier.1.bias": np.zeros(1000, np.float32),
+    }
+    published(
+        monkeypatch, BACKBONE_FILES["squeeze"], torch_file(state | classifier, container, tensor)
+    )
+    for name in ("lpips_v0.1/squeeze.pth", "gray_pnet_lin_squeeze_trial0.pth"):
+        published(monkeypatch, name, torch_file(linear, container, tensor))
+
+    params = load_lpips_params("squeeze")
+    assert params.rescale_inputs
+    kernel = state["features.12.expand3x3.weight"]
+    np.testing.assert_array_equal(
+        params.backbone["fire9"]["expand3x3"]["kernel"][2, 0, 5, 7], kernel[7, 5, 2, 0]
+    )
+    np.testing.assert_array_equal(params.linear["fire9"], linear["lin6.model.1.weight"].ravel())
+    jax.tree.map(
+        np.testing.assert_array_equal, params, lpips_params_from_torch(state, linear, "squeeze")
+    )
+    paper = load_lpips_params("squeeze", color="gray", weights="paper")
+    assert not paper.rescale_inputs
+    jax.tree.map(np.testing.assert_array_equal, paper.backbone, params.backbone)
+
+
+def test_what_cannot_be_loaded():
+    with pytest.raises(ValueError, match=r"cannot be 'initial' for LPIPS: .*take 'published'"):
+        load_lpips_params("vgg", weights="initial")
+    with pytest.raises(ValueError, match="must be 'published' or 'paper', got 'papers'"):
+        load_lpips_params("vgg", weights="papers")
+    with pytest.raises(ValueError, match=r"AlexNet, whose linear weights .* did not tune"):
+        load_lpips_params("alex", weights="paper")
+    with pytest.raises(ValueError, match=r"`network` must be one of vgg, .*, got 'vgg16'\."):
+        load_lpips_params("vgg16")
+    linear = linear_state("vgg")
+    with pytest.raises(CheckpointError, match=r"lin5\.model\.1\.weight is missing"):
+        lpips_params_from_torch(random_state("squeeze"), linear, "squeeze")
+
+
+def test_the_published_files_are_in_the_table():
+    for name in BACKBONE_FILES.values():
+        assert PUBLISHED[name].url == f"https://download.pytorch.org/models/{name}"
+        assert name.endswith(f"-{PUBLISHED[name].sha256}.pth")
+
+
+def test_identical_images_are_at_0_with_gradient_0(params):
+    for image in (noise(1, SIZE, SIZE, 3), jnp.full((SIZE, SIZE, 3), 0.3, "float32")):
+        assert lpips(params, image, image) == 0
+        assert lpips_from_features(params, image, lpips_features(params, image)) == 0
+        value, gradients = value_and_gradients(params, image, image)
+        assert value == 0
+        assert not any(np.any(leaf) for leaf in jax.tree.leaves(gradients))
+
+
+def test_the_second_derivative_at_identical_images_remains(params):
+    image, direction = noise(1, SIZE, SIZE, 1), noise(2, SIZE, SIZE, 1) - 0.5
+
+    def slope(step):
+        return jax.grad(lambda x: lpips(params, x, image))(image + step * direction)
+
+    curvature = jnp.vdot(direction, jax.jit(jax.jacfwd(slope))(0.0))
+    value = lpips(params, image + 0.003 * direction, image)
+    np.testing.assert_allclose(value, curvature * 0.003**2 / 2, rtol=0.05)
+
+
+def test_finite_gradients_where_features_are_0(params):
+    # A bias so negative that the first layer is 0 on flat images, for one of two or for both.
+    backbone = dict(params.backbone)
+    backbone["conv1"] = {**backbone["conv1"], "bias": jnp.full(64, -1, "float32")}
+    silent = dataclasses.replace(params, backbone=backbone)
+    grey, other = jnp.full((SIZE, SIZE, 3), 0.45, "float32"), noise(1, SIZE, SIZE, 3)
+    first = lpips_features(silent, grey).layers["relu1"]
+    assert np.any(np.all(first == 0, axis=-1))
+    for image, reference in ((grey, grey), (grey, other), (other, grey), (grey, grey + 0.01)):
+        found = value_and_gradients(silent, image, reference)
+        assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(found))
+
+
+def test_everything_is_finite(params):
+    for image, reference in degenerate_pairs(3, SIZE).values():
+        for scale in (1, 1e-4, 1e4, -1e4):
+            found = value_and_gradients(params, image * scale, reference)
+            assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(found))
+
+
+def test_only_the_linear_weights_are_trained(params):
+    _, (gradient, _, _) = value_and_gradients(params, *pair(3))
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(gradient.backbone))
+    assert all(np.any(leaf) for leaf in jax.tree.leaves(gradient.linear))
+
+
+def test_batches_equal_a_loop(params):
+    image, reference = pair(3, 2, 2)
+    values = lpips(params, image, reference)
+    singles = [[lpips(params, image[i, j], reference[i, j]) for j in range(2)] for i in range(2)]
+    np.testing.assert_allclose(values, singles, rtol=1e-5)
+    mapped = jax.vmap(jax.vmap(lambda x, y: lpips(params, x, y)))(image, reference)
+    np.testing.assert_allclose(mapped, values, rtol=1e-5)
+    assert lpips(params, *pair(3, 0)).shape == (0,)
+
+
+def test_many_images_and_one_reference(params):
+    image, reference = noise(1, 2, 2, SIZE, SIZE, 3), noise(2, 2, SIZE, SIZE, 3)
+    features = lpips_features(params, reference)
+    expected = lpips(params, image, jnp.broadcast_to(reference, image.shape))
+    np.testing.assert_allclose(lpips_from_features(params, image, features), expected, rtol=1e-5)
+    with pytest.raises(ValueError, match="must have a shape that ends with the references'"):
+        lpips_from_features(params, image[:, :1], features)
+    with pytest.raises(TypeError, match="`features` must be LpipsFeatures, got ArrayImpl"):
+        lpips_from_features(params, image, reference)
+    other = dataclasses.replace(params, rescale_inputs=False)
+    with pytest.raises(ValueError, match="of the network and the input range of `params`"):
+        lpips_from_features(other, image, features)
+    assert isinstance(jax.tree.map(lambda x: x, features), LpipsFeatures)
+
+
+def test_many_sets_of_linear_weights(params):
+    image, reference = pair(3)
+    features = lpips_features(params, reference)
+    factors = jnp.array([1.0, 2.0])
+    linear = jax.tree.map(lambda w: factors[:, None] * w[None], params.linear)
+    values = jax.vmap(
+        lambda w: lpips_from_features(dataclasses.replace(params, linear=w), image, features)
+    )(linear)
+    np.testing.assert_allclose(values, factors * lpips(params, image, reference), rtol=1e-5)
+    with pytest.raises(ValueError, match=r"must be one set, .* use jax\.vmap"):
+        lpips(dataclasses.replace(params, linear=linear), image, reference)
+
+
+def test_grey_is_the_same_in_every_channel(params):
+    image, reference = pair(1, 2)
+    colored = lpips(params, *(jnp.repeat(x, 3, -1) for x in (image, reference)))
+    np.testing.assert_allclose(lpips(params, image, reference), colored, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_narrow_images_are_compared_in_float32(params, dtype):
+    image, reference = (x.astype(dtype) for x in pair(3))
+    value = lpips(params, image, reference)
+    assert value.dtype == jnp.float32
+    wide = lpips(params, *(x.astype("float32") for x in (image, reference)))
+    np.testing.assert_array_equal(value, wide)
+    assert lpips_features(params, reference).layers["relu5"].dtype == jnp.float32
+
+
+def test_float64_images_are_compared_in_float64(params, x64):
+    image, reference = (x.astype("float64") for x in pair(3))
+    value = lpips(params, image, reference)
+    assert value.dtype == jnp.float64
+    narrow = lpips(params, image.astype("float32"), reference.astype("float32"))
+    assert narrow.dtype == jnp.float32
+    np.testing.assert_allclose(narrow, value, rtol=1e-4)
+    features = lpips_features(params, reference.astype("float32"))
+    assert lpips_from_features(params, image, features).dtype == jnp.float64
+
+
+def test_compiles_once(params):
+    run = jax.jit(lpips)
+    for seed in range(2):
+        run(params, noise(seed, SIZE, SIZE, 3), noise(9, SIZE, SIZE, 3))
+    assert run._cache_size() == 1
+
+
+def test_wrong_arguments_are_one_sentence(params):
+    image, reference = pair(3)
+    for error, message, wrong in (
+        (TypeError, r"`image` .* got uint8; divide 8-bit", (image * 255).astype("uint8")),
+        (ValueError, r"`image` must have 3 channels .*channels-first", jnp.ones((3, SIZE, SIZE))),
+        (ValueError, r"`image` must have 3 channels", jnp.ones((SIZE, SIZE, 4))),
+        (ValueError, r"`image` must have 3 channels", jnp.ones((SIZE, SIZE, 1))),
+        (ValueError, "must have the same shape", image[None]),
+        (ValueError, r"at least 31 pixels high and wide, got 31x30", image[:, :30]),
+    ):
+        with pytest.raises(error, match=message) as caught:
+            lpips(params, wrong, reference)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(ValueError, match="`reference` must be at least 31 pixels"):
+        lpips_features(params, reference[:30])
+    with pytest.raises(TypeError, match="`params` must be LpipsParams, got ArrayImpl; the param"):
+        lpips(image, reference, params)
+    other = dataclasses.replace(params, network="resnet")
+    with pytest.raises(ValueError, match=r"`network` must be one of vgg, squeeze, alex"):
+        lpips(other, image, reference)
+
+
+def test_flax_comes_on_first_use():
+    script = "import sys, watson_jax, watson_jax.losses._lpips; assert 'flax' not in sys.modules"
+    subprocess.run([sys.executable, "-c", script], check=True)

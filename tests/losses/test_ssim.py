@@ -1,0 +1,221 @@
+"""SSIM and its multi-scale version."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+from scipy.ndimage import correlate1d
+
+from tests.images import degenerate_pairs, formula_image, noise
+from watson_jax.losses._ssim import MS_SSIM_MIN_SIZE, SCALE_WEIGHTS, ms_ssim, ssim
+
+pytestmark = pytest.mark.filterwarnings("ignore::watson_jax.RangeWarning")
+
+BORDERS = ("zero", "valid")
+
+# Values of the authors' code (github SteffenCzolbe/PerceptualSimilarity at 3729dd1fc7e7) in float64 on
+# formula_image(1) against formula_image(0), and on 0.98 formula_image(0) + 0.02 formula_image(1).
+AUTHORS_VALUES = {
+    (3, 16, 16): (0.5365003941294948, 0.0002855212695647147),
+    (3, 24, 40): (0.5489815721195082, 0.00028769201485234763),
+    (3, 64, 64): (0.6626153625463642, 0.0003563384360868449),
+    (1, 16, 16): (0.5324336102386532, 0.0002868284395175502),
+    (1, 24, 40): (0.5596800271674712, 0.0002960389142704356),
+    (1, 64, 64): (0.6585852352227581, 0.000348546759308066),
+}
+
+
+@pytest.fixture(params=[ssim, ms_ssim], ids=["ssim", "ms_ssim"])
+def loss(request):
+    return request.param
+
+
+def reference_maps(x, y, border):
+    """SSIM, and its contrast and structure alone, as the paper defines them, for `[H, W]`."""
+    window = np.exp(-0.5 * (np.arange(-5, 6) / 1.5) ** 2)
+    window /= window.sum()
+
+    def mean(z):
+        for axis in (0, 1):
+            z = correlate1d(z, window, axis=axis, mode="constant")
+        return z if border == "zero" else z[5:-5, 5:-5]
+
+    mean_x, mean_y = mean(x), mean(y)
+    variance_x, variance_y = mean(x * x) - mean_x**2, mean(y * y) - mean_y**2
+    covariance = mean(x * y) - mean_x * mean_y
+    luminance = (2 * mean_x * mean_y + 1e-4) / (mean_x**2 + mean_y**2 + 1e-4)
+    structure = (2 * covariance + 9e-4) / (variance_x + variance_y + 9e-4)
+    return luminance * structure, structure
+
+
+def reference_ssim(image, reference, border):
+    planes = [np.moveaxis(np.asarray(z, np.float64), -1, 0) for z in (image, reference)]
+    return 1 - np.mean([reference_maps(x, y, border)[0] for x, y in zip(*planes, strict=True)])
+
+
+def reference_ms_ssim(image, reference, border):
+    def halve(z):
+        z = np.pad(z, [(0, n % 2) for n in z.shape], mode="edge")
+        return (z[::2, ::2] + z[1::2, ::2] + z[::2, 1::2] + z[1::2, 1::2]) / 4
+
+    result = []
+    for channel in range(image.shape[-1]):
+        x, y = (np.asarray(z, np.float64)[..., channel] for z in (image, reference))
+        product = 1
+        for scale, weight in enumerate((0.0448, 0.2856, 0.3001, 0.2363, 0.1333)):
+            if scale:
+                x, y = halve(x), halve(y)
+            similarity, structure = reference_maps(x, y, border)
+            product *= max(np.mean(similarity if scale == 4 else structure), 0) ** weight
+        result.append(1 - product)
+    return np.mean(result)
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [("float64", 1e-4), ("float32", 1e-4)])
+@pytest.mark.parametrize("key", AUTHORS_VALUES, ids=str)
+def test_authors_values(key, dtype, rtol, x64):
+    channels, *size = key
+    other, reference = (formula_image(k, *size, channels) for k in (1, 0))
+    far, near = AUTHORS_VALUES[key]
+    for image, expected in ((other, far), (0.98 * reference + 0.02 * other, near)):
+        value = ssim(jnp.asarray(image, dtype), jnp.asarray(reference, dtype))
+        np.testing.assert_allclose(value, expected, rtol=rtol)
+
+
+@pytest.mark.parametrize("border", BORDERS)
+@pytest.mark.parametrize("size", [(11, 11), (12, 30), (33, 17)])
+def test_ssim_is_the_independent_reference(size, border, x64):
+    image, reference = (noise(seed, *size, 3).astype("float64") for seed in (1, 2))
+    expected = reference_ssim(image, reference, border)
+    np.testing.assert_allclose(ssim(image, reference, border=border), expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 20)])
+def test_ssim_of_images_smaller_than_the_window(size, x64):
+    image, reference = (noise(seed, *size, 1).astype("float64") for seed in (1, 2))
+    expected = reference_ssim(image, reference, "zero")
+    np.testing.assert_allclose(ssim(image, reference), expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("size", "border"), [((16, 16), "zero"), ((37, 50), "zero"), ((161, 170), "valid")]
+)
+def test_ms_ssim_is_the_independent_reference(size, border, x64):
+    reference = formula_image(0, *size, 3)
+    for other in (formula_image(1, *size, 3), np.asarray(noise(1, *size, 3), np.float64)):
+        image = 0.7 * reference + 0.3 * other
+        expected = reference_ms_ssim(image, reference, border)
+        value = ms_ssim(jnp.asarray(image), jnp.asarray(reference), border=border)
+        np.testing.assert_allclose(value, expected, rtol=1e-9)
+
+
+def test_scale_weights_are_the_published_ones():
+    assert sum(SCALE_WEIGHTS) == pytest.approx(1, abs=2e-4)
+
+
+def test_negative_structure_counts_as_0_and_has_a_way_out(x64):
+    # About 0, so that the border is no edge, which both images would share.
+    smooth = jnp.asarray(formula_image(0, 48, 48, 1)) - 0.5
+    assert reference_ms_ssim(-smooth, smooth, "zero") == 1
+    assert ms_ssim(-smooth, smooth) == 1
+    chex.assert_tree_all_finite(jax.grad(ms_ssim)(-smooth, smooth))
+    # A chequered pattern with its sign turned is negative at the finest scale and gone at the others.
+    row, column = np.mgrid[:48, :48]
+    smooth = jnp.asarray(0.3 * np.sin(row / 8) * np.cos(column / 8))[..., None]
+    chequers = jnp.asarray(0.3 * (-1.0) ** (row + column))[..., None]
+    image, reference = smooth + chequers, smooth - chequers
+    assert reference_ms_ssim(image, reference, "zero") == 1
+    assert ms_ssim(image, reference) == 1
+    gradient = jax.grad(ms_ssim)(image, reference)
+    chex.assert_tree_all_finite(gradient)
+    assert jnp.sum(gradient * chequers) > 0.1
+
+
+def test_gradients_are_those_of_finite_differences(loss, x64):
+    image, reference = (noise(seed, 16, 20, 3).astype("float64") for seed in (5, 6))
+    image = 0.5 * (image + reference)
+    check_grads(loss, (image, reference), order=1, modes=("fwd", "rev"), eps=1e-6, rtol=1e-4)
+
+
+def test_second_derivatives(loss):
+    image, reference = noise(1, 16, 16, 1), noise(2, 16, 16, 1)
+    gradient = jax.grad(lambda x: loss(x, reference))
+    chex.assert_tree_all_finite(jax.jvp(gradient, (image,), (reference,))[1])
+
+
+@pytest.mark.parametrize("transform", [lambda f: f, jax.jit], ids=["plain", "jit"])
+def test_identical_images_are_at_0_with_gradient_0(loss, transform):
+    for image in (noise(1, 20, 17, 3), jnp.full((16, 16, 1), 0.3), 1e4 * noise(1, 16, 16, 3)):
+        value, gradients = transform(jax.value_and_grad(loss, argnums=(0, 1)))(image, image)
+        assert value == 0
+        assert not np.any(gradients[0])
+        assert not np.any(gradients[1])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_everything_is_finite(loss, channels):
+    run = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
+    for name, (image, reference) in degenerate_pairs(channels).items():
+        for scales in ((1e4, 1e4), (1e4, 1), (1, -1e4), (1e-4, 1e-4)):
+            found = run(scales[0] * image, scales[1] * reference)
+            finite = all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(found))
+            assert finite, f"{name} times {scales}"
+
+
+def test_small_distances_are_accurate_in_float32(loss, x64):
+    reference = jnp.asarray(formula_image(0, 32, 32, 3))
+    image = reference + 1e-4 * noise(1, 32, 32, 3).astype("float64")
+    image, reference = (z.astype("float32") for z in (image, reference))
+    exact = loss(*(z.astype("float64") for z in (image, reference)))
+    assert exact < 1e-5  # 1 - SSIM in float32 would be good to two digits.
+    np.testing.assert_allclose(loss(image, reference), exact.astype("float32"), rtol=1e-4)
+
+
+def test_batch_equals_loop(loss):
+    image, reference = noise(1, 2, 3, 16, 18, 3), noise(2, 2, 3, 16, 18, 3)
+    values = loss(image, reference)
+    singles = [[loss(image[i, j], reference[i, j]) for j in range(3)] for i in range(2)]
+    np.testing.assert_allclose(values, singles, rtol=1e-5)
+    np.testing.assert_allclose(jax.vmap(loss)(image, reference), values, rtol=1e-5)
+
+
+def test_narrow_images_are_compared_in_float32(loss):
+    image, reference = (noise(seed, 16, 16, 1).astype("bfloat16") for seed in (1, 2))
+    assert loss(image, reference).dtype == jnp.float32
+    assert jax.grad(loss)(image, reference).dtype == jnp.bfloat16
+
+
+def test_wrong_arguments(loss):
+    image = noise(1, 16, 16, 1)
+    with pytest.raises(ValueError, match=r'`border` must be "zero" or "valid", got "?\'?same'):
+        loss(image, image, border="same")
+    with pytest.raises(ValueError, match="must have the same shape"):
+        loss(image, image[:-1] if loss is ssim else noise(1, 17, 16, 1))
+
+
+def test_smallest_sizes():
+    with pytest.raises(ValueError, match="at least 11 pixels high and wide, got 10x20"):
+        ssim(noise(1, 10, 20, 1), noise(2, 10, 20, 1), border="valid")
+    for border, size in MS_SSIM_MIN_SIZE.items():
+        small = noise(1, size, size - 1, 1)
+        with pytest.raises(ValueError, match=f"at least {size} pixels .* got {size}x{size - 1}"):
+            ms_ssim(small, small, border=border)
+
+
+@pytest.mark.parametrize("pairs_of", ["rgb64", "gray64", "gray32_mnist"])
+def test_recorded(pairs_of, goldens, x64):
+    pairs, recorded = goldens(f"pairs_{pairs_of}"), goldens(f"{pairs_of}_ssim")
+    image, reference = (jnp.asarray(pairs[key], "float64") for key in ("input", "target"))
+    expected = recorded["value_f64"]
+    np.testing.assert_allclose(ssim(image, reference), expected, rtol=1e-4, atol=1e-12)
+    narrow = ssim(image.astype("float32"), reference.astype("float32"))
+    np.testing.assert_allclose(np.float64(narrow), expected, rtol=1e-4, atol=1e-12)
+    gradients = np.asarray(jax.grad(lambda x: ssim(x, reference).sum())(image))
+    for index, gradient in enumerate(recorded["grad_f64"]):
+        if np.linalg.norm(gradient) < 1e-12:  # Rounding errors of identical images.
+            assert not np.any(gradients[index])
+            continue
+        error = np.linalg.norm(gradients[index] - gradient) / np.linalg.norm(gradient)
+        assert error < 1e-3, index
