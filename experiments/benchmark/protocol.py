@@ -56,8 +56,8 @@ class Row:
 
 
 def loss_names() -> list[str]:
-    """The yardstick of the table and every registered loss."""
-    return list(dict.fromkeys(["l2", *LOSSES]))
+    """Every registered loss."""
+    return list(LOSSES)
 
 
 def check_loss_names(names: Sequence[str]) -> None:
@@ -77,12 +77,22 @@ def image_pair(color: str, batch: int, size: int) -> tuple[np.ndarray, np.ndarra
     return rng.random(shape, np.float32), rng.random(shape, np.float32)
 
 
-def jax_loss(name: str, color: str) -> tuple[Any, Callable[..., jax.Array]]:
+def jax_loss(name: str, color: str, size: int) -> tuple[Any, Callable[..., jax.Array]]:
     """The parameters and the pure function of a loss."""
-    if name not in LOSSES:  # the yardstick, as long as the library has no L2 of its own
-        return (), lambda _, image, reference: jnp.mean((image - reference) ** 2, axis=(-3, -2, -1))
-    loss = wj.get_loss(name, color=color, weights="initial")
+    entry = LOSSES[name]
+    if entry.params_type is wj.LpipsParams:
+        return _untrained_lpips(entry.variant["network"]), wj.lpips
+    weights = "initial" if entry.weights else None
+    loss = wj.get_loss(name, color=color, weights=weights, image_size=(size, size))
     return loss.params, loss.fn
+
+
+def _untrained_lpips(network: str) -> wj.LpipsParams:
+    """Random weights, which take as long as trained ones."""
+    from watson_jax.models._lpips import linear_shapes, random_backbone
+
+    linear = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), linear_shapes(network))
+    return wj.LpipsParams(random_backbone(network, 0), linear, network=network)
 
 
 def jax_functions(fn: Callable[..., jax.Array]) -> dict[str, Callable[..., Any]]:
@@ -164,7 +174,7 @@ def benchmark(names: Sequence[str], *, batch: int, size: int, rounds: int) -> It
     """
     for name in names:
         for color in CHANNELS:
-            params, fn = jax_loss(name, color)
+            params, fn = jax_loss(name, color, size)
             image, reference = image_pair(color, batch, size)
             twins = torch_programs(name, params, image, reference) if has_torch() else {}
             for what, function in jax_functions(fn).items():

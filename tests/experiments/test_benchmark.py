@@ -39,7 +39,7 @@ def torch_twin(name, params):
 @pytest.mark.parametrize("name", ["l2", "watson-dct", "watson-dft"])
 @pytest.mark.parametrize("size", [24, 21])
 def test_torch_twin_agrees_with_jax(name, color, size):
-    params, fn = protocol.jax_loss(name, color)
+    params, fn = protocol.jax_loss(name, color, size)
     image, reference = protocol.image_pair(color, 3, size)
     expected = fn(params, jnp.asarray(image), jnp.asarray(reference))
     actual = torch_twin(name, params)(image, reference)
@@ -65,10 +65,11 @@ def test_torch_twin_meets_recorded_values(name, color, monkeypatch):
     np.testing.assert_allclose(actual, recorded["value_f32"][:NON_DEGENERATE], rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", protocol.loss_names())
-def test_memory_stays_within_twice_the_inputs(name):
-    params, fn = protocol.jax_loss(name, "rgb")
-    image, reference = map(jnp.asarray, protocol.image_pair("rgb", 128, 64))
+@pytest.mark.parametrize("color", ["rgb", "gray"])
+@pytest.mark.parametrize("name", ["watson-dct", "watson-dft"])
+def test_memory_stays_within_twice_the_inputs(name, color):
+    params, fn = protocol.jax_loss(name, color, 64)
+    image, reference = map(jnp.asarray, protocol.image_pair(color, 128, 64))
     gradient = protocol.jax_functions(fn)["gradient"]
     temp_bytes = measure.compile_program(gradient, params, image, reference).temp_bytes
     input_bytes = image.nbytes + reference.nbytes
@@ -76,7 +77,7 @@ def test_memory_stays_within_twice_the_inputs(name):
 
 
 def test_step_descends():
-    params, fn = protocol.jax_loss("l2", "gray")
+    params, fn = protocol.jax_loss("l2", "gray", 8)
     image, reference = map(jnp.asarray, protocol.image_pair("gray", 2, 8))
     functions = protocol.jax_functions(fn)
     _, gradient = functions["gradient"](params, image, reference)

@@ -86,6 +86,7 @@ def _saturate(gradient):
 def _in_pieces(fn, *images):
     whole = jax.vmap(fn)
     size = max(1, PIECE_SIZE // max(1, math.prod(images[0].shape[1:])))
+    size = 2 ** (size.bit_length() - 1)  # Batches of usual sizes then leave no rest to compile anew.
     if images[0].shape[0] <= size:
         return whole(*images)
 
