@@ -31,4 +31,9 @@ def reference_folder(monkeypatch):
 @pytest.fixture
 def goldens(reference_folder):
     """Opens a file of recorded values by its name."""
-    return lambda name: np.load(reference_folder / "goldens" / f"{name}.npz")
+
+    def open_file(name):
+        with np.load(reference_folder / "goldens" / f"{name}.npz") as file:
+            return dict(file)
+
+    return open_file

@@ -78,7 +78,7 @@ def test_published_exponents_are_those_of_the_paper_s_authors(reference_folder):
     np.testing.assert_allclose(params.channel_weights, [0.350944, 0.301090, 0.347966], rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["watson-dft", "Watson_DFT", "WATSON-FFT", "watson_fft"])
+@pytest.mark.parametrize("name", ["watson-dft", "Watson_DFT", "watsondft", "WATSON-FFT"])
 def test_names_are_read_generously(name):
     assert wj.get_loss(name, color="gray", weights="initial").name == "watson-dft"
 
@@ -135,7 +135,8 @@ def test_wrong_options():
     for options, message in (
         ({"luminance": "none"}, '`luminance` must be "image" or "batch"'),
         ({"over_blocks": "max"}, "`over_blocks`"),
-        ({"phase_floor": -1}, "`phase_floor` must be a plain number >= 0"),
+        ({"phase_floor": -1}, "`phase_floor` must be a plain number, 0 or at least 1e-15, got -1"),
+        ({"luminance_floor": "a"}, "`luminance_floor` must be a plain number"),
     ):
         with pytest.raises(ValueError, match=message):
             wj.watson_dft(params, image, image, **options)
@@ -165,6 +166,15 @@ def test_wrong_parameters():
         (lambda a: a | {"more": np.ones(1)}, "more is unexpected"),
         (lambda a: a | {"pooling_exponent": np.ones(3)}, "pooling_exponent must have the shape"),
         (lambda a: a | {"pooling_exponent": np.array([np.nan])}, "not finite"),
+        (
+            lambda a: a | {"pooling_exponent": np.array(["a"])},
+            "pooling_exponent must hold floating",
+        ),
+        (
+            lambda a: a | {"free_self_conjugate": np.zeros(2)},
+            "free_self_conjugate must be one value",
+        ),
+        (lambda a: a | {"free_self_conjugate": np.array("no")}, "its static entries are"),
     ],
 )
 def test_files_with_other_content(change, message, tmp_path):

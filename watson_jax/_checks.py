@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -19,14 +20,14 @@ class RangeWarning(UserWarning):
 
 
 def check_pair(
-    image: Any, reference: Any, *, channels: int | None = None, min_size: int = 1
+    image: Any, reference: Any, *, channels: Sequence[int] = (1, 3), min_size: int = 1
 ) -> tuple[jax.Array, jax.Array]:
     """Checks two images that are to be compared and brings them to the dtype of computation.
 
     Args:
       image: distorted image, shape `[..., H, W, C]`.
       reference: the same shape.
-      channels: how many channels there must be; None for any number.
+      channels: the numbers of channels there may be; none for any.
       min_size: the smallest height and width.
 
     Returns:
@@ -36,8 +37,8 @@ def check_pair(
       TypeError: if one is not a floating point array.
       ValueError: if the rank, the shape, the number of channels or the size is wrong.
     """
-    image = _check_image("image", image, channels, min_size)
-    reference = _check_image("reference", reference, channels, min_size)
+    image = check_image("image", image, channels, min_size)
+    reference = check_image("reference", reference, channels, min_size)
     if image.shape != reference.shape:
         raise ValueError(
             "`image` and `reference` must have the same shape, leading axes included, "
@@ -48,7 +49,8 @@ def check_pair(
     return image.astype(dtype), reference.astype(dtype)
 
 
-def _check_image(name: str, image: Any, channels: int | None, min_size: int) -> jax.Array:
+def check_image(name: str, image: Any, channels: Sequence[int], min_size: int) -> jax.Array:
+    """`check_pair` for one image, whose dtype stays as it is."""
     if not hasattr(image, "dtype") or not hasattr(image, "shape"):
         raise TypeError(f"`{name}` must be an array, got {type(image).__name__}.")
     if not jnp.issubdtype(image.dtype, jnp.floating):
@@ -60,14 +62,14 @@ def _check_image(name: str, image: Any, channels: int | None, min_size: int) -> 
         raise ValueError(
             f"`{name}` must have the shape [..., height, width, channels], got {shape}{hint}."
         )
-    if channels is not None and shape[-1] != channels:
+    if channels and shape[-1] not in channels:
         hint = ""
-        if shape[-3] == channels:
+        if shape[-3] in channels:
             hint = "; these look like channels-first axes, move them with jnp.moveaxis(x, -3, -1)"
-        elif {shape[-1], channels} == {1, 3}:
+        elif shape[-1] in (1, 3):
             hint = f'; take color="{"rgb" if shape[-1] == 3 else "gray"}" or convert the images'
         raise ValueError(
-            f"`{name}` must have {channels} channel{'s' * (channels > 1)} in its last axis, "
+            f"`{name}` must have {' or '.join(map(str, channels))} channels in its last axis, "
             f"got the shape {shape}{hint}."
         )
     if min(shape[-3:-1]) < min_size:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import os
@@ -64,6 +65,11 @@ def load_params(
     weights = weights if weights is not None else entry.default_weights
     if weights is None:
         raise TypeError(f"`weights` must be given for {name}: {choices}.")
+    if weights == "initial" and "initial" not in entry.weights:
+        raise ValueError(
+            f"`weights` cannot be 'initial' for {name}, whose network says nothing about images before "
+            f"it is trained; take {choices}."
+        )
     if weights in entry.weights:
         return jax.tree.map(jnp.float32, entry.weights[str(weights)](color, image_size))
     path = pathlib.Path(weights)
@@ -107,7 +113,7 @@ def save_params(path: str | os.PathLike[str], params: Any) -> None:
 
 def _read(name: str, entry: LossEntry, path: pathlib.Path, color: str) -> Any:
     try:
-        if zipfile.is_zipfile(path) and path.suffix != ".pth":
+        if _is_npz(path):
             params = _from_npz(name, entry, read_npz(path))
         elif entry.from_torch is None:
             raise CheckpointError("only files of `save_params` can be read for this loss")
@@ -124,6 +130,15 @@ def _read(name: str, entry: LossEntry, path: pathlib.Path, color: str) -> Any:
     return params
 
 
+def _is_npz(path: pathlib.Path) -> bool:
+    """Both `.npz` and newer `.pth` files are zip archives; only ours says what it holds."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with contextlib.suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+        return not any(name.endswith("data.pkl") for name in archive.namelist())
+    return True
+
+
 def _from_npz(name: str, entry: LossEntry, arrays: dict[str, np.ndarray]) -> Any:
     for key, expected in (("format", FORMAT), ("loss", name)):
         found = str(arrays.pop(key, "missing"))
@@ -136,9 +151,19 @@ def _from_npz(name: str, entry: LossEntry, arrays: dict[str, np.ndarray]) -> Any
     wrong += [f"{key} is unexpected" for key in values if key not in fields]
     if wrong:
         raise CheckpointError(", ".join(wrong))
+    wrong = [f"{k} must be one value" for k, v in values.items() if fields[k] and np.shape(v) != ()]
+    wrong += [
+        f"{key} must hold floating point numbers, it has {leaf.dtype}"
+        for key, leaf in arrays.items()
+        if not fields[key.partition("/")[0]] and leaf.dtype.kind != "f"
+    ]
+    if wrong:
+        raise CheckpointError(", ".join(wrong))
     params = entry.params_type(**{k: v.item() if fields[k] else v for k, v in values.items()})
-    if not entry.owns(params):
-        raise CheckpointError(f"its static entries must be {dict(entry.variant)}")
+    static = {f.name: getattr(params, f.name) for f in dataclasses.fields(params) if fields[f.name]}
+    kinds = {**{key: bool for key in static}, **{k: type(v) for k, v in entry.variant.items()}}
+    if not entry.owns(params) or any(type(static[key]) is not kinds[key] for key in static):
+        raise CheckpointError(f"its static entries are {static}, which is another loss's")
     return params
 
 

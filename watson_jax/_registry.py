@@ -17,7 +17,13 @@ from watson_jax.losses._adaptive_params import (
     adaptive_params_from_torch,
     initial_adaptive_params,
 )
-from watson_jax.losses._lpips import LpipsParams, load_lpips_params, lpips
+from watson_jax.losses._lpips import (
+    LpipsParams,
+    load_backbone,
+    load_lpips_params,
+    lpips,
+    lpips_params_from_torch,
+)
 from watson_jax.losses._pixel import l1, l2
 from watson_jax.losses._ssim import ms_ssim, ssim
 from watson_jax.losses._watson import watson_dct, watson_dft
@@ -81,13 +87,16 @@ def _watson(
     def from_torch(state: State, color: str) -> Any:
         # Colour files hold one module for each channel.
         prefixes = ("ly.", "lcb.", "lcr.") if "ly.t_tild" in state else ("",)
-        missing = [p + key for p in prefixes for key in fields.values() if p + key not in state]
+        wanted = [p + key for p in prefixes for key in fields.values()]
+        missing = [name for name in (*wanted, "w_tild") if name not in state]
         if missing:
             raise CheckpointError(f"the entries {', '.join(missing)} are missing")
-        arrays = {
-            field: np.stack([np.float32(state[prefix + key]) for prefix in prefixes])
-            for field, key in fields.items()
-        }
+        arrays = {}
+        for field, key in fields.items():
+            channels = [np.float32(state[prefix + key]) for prefix in prefixes]
+            if len({array.shape for array in channels}) > 1:
+                raise CheckpointError(f"the channels' entries {key} differ in shape")
+            arrays[field] = np.stack(channels)
         # In a grey file this name holds the contrast logit.
         logits = np.float32(state["w_tild"]) if len(prefixes) == 3 else np.zeros(1, np.float32)
         return params_type(channel_logits=logits, **arrays)
@@ -142,9 +151,15 @@ def _adaptive() -> LossEntry:
     )
 
 
-def _lpips(network: str) -> LossEntry:
+def _lpips(network: str, *tuned: str) -> LossEntry:
     def load(weights: str) -> Callable[[str, ImageSize], LpipsParams]:
         return lambda color, _: load_lpips_params(network, color=color, weights=weights)
+
+    def from_torch(state: State, color: str) -> LpipsParams:
+        # Both authors name their entries alike, and only LPIPS's own weights want images in [-1, 1].
+        published = read_torch(fetch(f"lpips_v0.1/{network}.pth"))
+        is_published = all(np.array_equal(state.get(key), published[key]) for key in published)
+        return lpips_params_from_torch(load_backbone(network), state, network, is_published)
 
     def check(params: LpipsParams, color: str) -> None:
         from watson_jax.models._lpips import backbone_shapes, linear_shapes
@@ -155,8 +170,9 @@ def _lpips(network: str) -> LossEntry:
     return LossEntry(
         function=lpips,
         params_type=LpipsParams,
-        weights={"published": load("published"), "paper": load("paper")},
+        weights={name: load(name) for name in ("published", *tuned)},
         default_weights="published",
+        from_torch=from_torch,
         check=check,
         variant={"network": network},
     )
@@ -178,8 +194,8 @@ LOSSES: dict[str, LossEntry] = {
         "{color}_watson_fft_trial0.pth",
         log_phase_weights="w_phase_tild",
     ),
-    "lpips-vgg": _lpips("vgg"),
-    "lpips-squeeze": _lpips("squeeze"),
+    "lpips-vgg": _lpips("vgg", "paper"),
+    "lpips-squeeze": _lpips("squeeze", "paper"),
     "lpips-alex": _lpips("alex"),
 }
 
@@ -202,18 +218,23 @@ def find_loss(name: str) -> tuple[str, LossEntry]:
     Raises:
       ValueError: if there is no such loss.
     """
-    canonical = str(name).lower().replace("_", "-")
-    canonical = AUTHORS_NAMES.get(canonical, canonical)
-    if canonical in LOSSES:
-        return canonical, LOSSES[canonical]
-    if canonical == "watson-vgg":
+    key = _name_key(name)
+    for known in (*LOSSES, *AUTHORS_NAMES):
+        if key == _name_key(known):
+            canonical = AUTHORS_NAMES.get(known, known)
+            return canonical, LOSSES[canonical]
+    if key == _name_key("watson-vgg"):
         raise ValueError(
             "`name` is 'watson-vgg', which is not here because its weights were never published; "
             "take 'watson-dft', the paper's recommendation."
         )
-    near = difflib.get_close_matches(canonical, [*LOSSES, *AUTHORS_NAMES], n=1)
+    near = difflib.get_close_matches(str(name).lower(), [*LOSSES, *AUTHORS_NAMES], n=1)
     hint = f"; did you mean {near[0]!r}?" if near else "."
     raise ValueError(f"`name` must be one of {', '.join(LOSSES)}, got {name!r}{hint}")
+
+
+def _name_key(name: str) -> str:
+    return str(name).lower().replace("_", "").replace("-", "")
 
 
 def check_color(color: str) -> None:

@@ -8,7 +8,6 @@ has to be downloaded.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import importlib.util
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +19,7 @@ import numpy as np
 
 import watson_jax as wj
 from experiments.benchmark.measure import Program, compile_program, time_interleaved
-from watson_jax._registry import CHANNELS, LOSSES
+from watson_jax._registry import CHANNELS, LOSSES, find_loss
 
 # Small enough that the images of the in-place PyTorch step stay images.
 LEARNING_RATE = 1e-6
@@ -62,12 +61,8 @@ def loss_names() -> list[str]:
 
 def check_loss_names(names: Sequence[str]) -> None:
     """Raises a `ValueError` of one sentence for an unknown name."""
-    known = loss_names()
     for name in names:
-        if name not in known:
-            near = difflib.get_close_matches(name.lower().replace("_", "-"), known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}."
-            raise ValueError(f"there is no loss {name!r}; {hint}")
+        find_loss(name)
 
 
 def image_pair(color: str, batch: int, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -172,7 +167,7 @@ def benchmark(names: Sequence[str], *, batch: int, size: int, rounds: int) -> It
     Yields:
       A row as soon as it is measured.
     """
-    for name in names:
+    for name in (find_loss(name)[0] for name in names):
         for color in CHANNELS:
             params, fn = jax_loss(name, color, size)
             image, reference = image_pair(color, batch, size)

@@ -11,8 +11,9 @@
 import dataclasses
 from typing import Any
 
-from experiments._cli import UserError, check_choice
+from experiments._cli import UserError, check_choice, user_errors
 from experiments.vae.data import DATA_NAMES
+from watson_jax._registry import LOSSES, find_loss
 
 # For the published Watson-DFT weights λ = 0 is the authors'. The others are matched to it, rounded
 # down to halves: with them, the distance from an MNIST digit to the mean digit counts as much.
@@ -33,7 +34,7 @@ def _check(name: str, value: float, *, above: float, or_equal: bool = False) -> 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class VaeConfig:
-    """One training run. The defaults are the paper's.
+    """One training run. The defaults are the paper's, but for the floors, which the authors do without.
 
     Attributes:
       data: name of the data set.
@@ -74,7 +75,17 @@ class VaeConfig:
 
     def __post_init__(self) -> None:
         check_choice("--data", self.data, DATA_NAMES)
-        object.__setattr__(self, "loss", self.loss.lower().replace("_", "-"))
+        with user_errors(rename={"`name`": "--loss"}):
+            object.__setattr__(self, "loss", find_loss(self.loss)[0])
+        if self.log_weight is None and self.loss not in {loss for loss, _ in LOG_WEIGHTS}:
+            raise UserError(
+                f"--set log_weight must be given for {self.loss}: nobody has looked for a weight that "
+                "suits this model."
+            )
+        if self.loss == "adaptive":
+            raise UserError(
+                "--loss=adaptive cannot be trained yet: it learns along with the model."
+            )
         for name in (
             "batch_size", "epochs", "learning_rate", "halving_epochs", "chunk_steps", "hidden",
         ):  # fmt: skip
@@ -96,10 +107,11 @@ class VaeConfig:
 
     @property
     def loss_options(self) -> dict[str, Any]:
-        """Keyword options for `watson_jax.get_loss`."""
+        """Keyword arguments for `watson_jax.get_loss`."""
+        options: dict[str, Any] = {"weights": self.weights} if LOSSES[self.loss].weights else {}
         if not self.loss.startswith("watson"):
-            return {}
-        options = {"luminance_floor": self.luminance_floor}
+            return options
+        options["luminance_floor"] = self.luminance_floor
         if self.loss != "watson-dct":  # has no phases
             options["phase_floor"] = self.phase_floor
         return options

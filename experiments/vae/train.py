@@ -64,7 +64,7 @@ def train_and_evaluate(config: VaeConfig, workdir: Path) -> Result:
       NonFiniteError: if training diverges.
     """
     with user_errors(rename={"`name`": "--loss", "`weights`": "--weights"}):
-        loss = wj.get_loss(config.loss, color="gray", weights=config.weights, **config.loss_options)
+        loss = wj.get_loss(config.loss, color="gray", **config.loss_options)
         images = load_images(config.data, config.data_dir)
     number = len(images.train)
     if number < config.batch_size:

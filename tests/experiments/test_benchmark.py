@@ -56,8 +56,10 @@ def test_torch_twin_meets_recorded_values(name, color, monkeypatch):
     folder = Path(REFERENCE)
     monkeypatch.setenv("WATSON_JAX_WEIGHTS_DIR", str(folder / "weights"))
     params = wj.load_params(name, color=color, weights="published")
-    pairs = np.load(folder / "goldens" / f"pairs_{color}64.npz")
-    recorded = np.load(folder / "goldens" / f"{color}64_{name.replace('-', '_')}.npz")
+    with np.load(folder / "goldens" / f"pairs_{color}64.npz") as file:
+        pairs = dict(file)
+    with np.load(folder / "goldens" / f"{color}64_{name.replace('-', '_')}.npz") as file:
+        recorded = dict(file)
     actual = torch_twin(name, params)(
         pairs["input"][:NON_DEGENERATE], pairs["target"][:NON_DEGENERATE]
     )

@@ -90,9 +90,8 @@ def test_identical_images_are_at_0_with_gradient_0(loss, channels):
         jnp.full((SIZE, SIZE, channels), jnp.float32(0.3)),
     ):
         value, gradients = both(image, image)
-        if loss.name == "adaptive":  # A negative log-likelihood has no lowest value of 0.
-            continue
-        assert value == loss(image, image) == 0
+        if loss.name != "adaptive":  # A negative log-likelihood is lowest, but not at 0.
+            assert value == loss(image, image) == 0
         assert not np.any(gradients[0])
         assert not np.any(gradients[1])
 
@@ -154,11 +153,25 @@ def test_an_empty_batch(loss, channels):
 def test_wrong_images_are_one_sentence(loss, channels):
     image, reference = pair(channels)
     other = 4 - channels
+    for message, wrong in (
+        ("`image` must have 1 or 3 channels|must have [13] channels", jnp.ones((SIZE, SIZE, 2))),
+        ("channels-first axes", jnp.ones((channels, SIZE, SIZE))),
+    ):
+        with pytest.raises(ValueError, match=message):
+            loss(wrong, wrong)
     for error, message, wrong in (
-        (TypeError, r"`image` .* got uint8; divide 8-bit images by 255", (image * 255).astype("uint8")),
+        (
+            TypeError,
+            r"`image` .* got uint8; divide 8-bit images by 255",
+            (image * 255).astype("uint8"),
+        ),
         (TypeError, r"`image` must be an array, got list", [[0.5]]),
-        (ValueError, r"`image` must have the shape \[..., height, width, channels\]", image[..., 0]),
-        (ValueError, r"must have", jnp.ones((SIZE, SIZE, other))),
+        (
+            ValueError,
+            r"`image` must have the shape \[..., height, width, channels\]",
+            image[..., 0],
+        ),
+        (ValueError, "must have", jnp.ones((SIZE, SIZE, other))),
         (ValueError, "must have the same shape", image[:-1]),
         (ValueError, "must have the same shape", image[None]),
     ):

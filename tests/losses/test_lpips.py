@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import watson_jax as wj
 from tests.checkpoints.test_torch import (
     legacy,
     many,
@@ -226,14 +227,10 @@ def test_loads_torchvisions_files(container, tensor, monkeypatch, tmp_path):
 
 
 def test_what_cannot_be_loaded():
-    with pytest.raises(ValueError, match=r"cannot be 'initial' for LPIPS: .*take 'published'"):
-        load_lpips_params("vgg", weights="initial")
-    with pytest.raises(ValueError, match="must be 'published' or 'paper', got 'papers'"):
-        load_lpips_params("vgg", weights="papers")
-    with pytest.raises(ValueError, match=r"AlexNet, whose linear weights .* did not tune"):
-        load_lpips_params("alex", weights="paper")
-    with pytest.raises(ValueError, match=r"`network` must be one of vgg, .*, got 'vgg16'\."):
-        load_lpips_params("vgg16")
+    with pytest.raises(ValueError, match=r"cannot be 'initial' for lpips-vgg.*take 'published'"):
+        wj.load_params("lpips-vgg", weights="initial")
+    with pytest.raises(FileNotFoundError, match=r"must be 'published' or the path .* got 'paper'"):
+        wj.load_params("lpips-alex", weights="paper")
     linear = linear_state("vgg")
     with pytest.raises(CheckpointError, match=r"lin5\.model\.1\.weight is missing"):
         lpips_params_from_torch(random_state("squeeze"), linear, "squeeze")

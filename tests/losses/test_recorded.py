@@ -102,7 +102,7 @@ def test_stages_of_the_dft(index, x64, goldens):
     pairs, recorded = goldens("pairs_rgb64"), goldens("intermediates")
     stage = {
         key.rsplit("/", 1)[1]: recorded[key]
-        for key in recorded.files
+        for key in recorded
         if key.startswith(f"f64/watson_dft/pair{index}/")
     }
     params = wj.load_params("watson-dft", color="rgb", weights="published")

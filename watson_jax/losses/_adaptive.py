@@ -118,9 +118,7 @@ def _check_arguments(params: Any, image: Any, reference: Any) -> tuple[Any, Any,
             "`params` must be one set, with `alpha_latent` and `scale_latent` of the shape "
             f"[height, width, 3], got {shapes[0]} and {shapes[1]}; use jax.vmap for several sets."
         )
-    # Grey or colour goes by the image; what is neither is told apart from channels-first axes.
-    channels = 1 if tuple(getattr(image, "shape", ()))[-1:] == (1,) else 3
-    image, reference = check_pair(image, reference, channels=channels)
+    image, reference = check_pair(image, reference)
     if image.shape[-3:-1] != shapes[0][:2]:
         (height, width), (found_height, found_width) = shapes[0][:2], image.shape[-3:-1]
         raise ValueError(

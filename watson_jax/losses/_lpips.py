@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from watson_jax._checks import _check_image, check_pair
+from watson_jax._checks import check_image, check_pair
 from watson_jax.checkpoints import fetch, read_torch
 
 NETWORKS = ("vgg", "squeeze", "alex")
@@ -113,8 +113,7 @@ def lpips(
       Features as a Perceptual Metric. CVPR 2018.
     """
     _check_params(params)
-    channels, min_size = _channels(reference), _networks(params).MIN_SIZE[params.network]
-    image, reference = check_pair(image, reference, channels=channels, min_size=min_size)
+    image, reference = check_pair(image, reference, min_size=_networks().MIN_SIZE[params.network])
     return _compare(params, image, reference)
 
 
@@ -134,9 +133,13 @@ def lpips_features(
     Raises:
       TypeError: as for `lpips`.
       ValueError: as for `lpips`.
+
+    Example:
+      Compare many images with one reference: `features = lpips_features(params, reference)`, then
+      `lpips_from_features(params, images, features)`.
     """
     _check_params(params)
-    return _features(params, _check_alone("reference", reference, params, _channels(reference)))
+    return _features(params, _check_alone("reference", reference, params))
 
 
 def lpips_from_features(
@@ -183,7 +186,7 @@ def lpips_from_features(
             f"got {theirs} and {ours}."
         )
     shape = features.reference.shape
-    image = _check_alone("image", image, params, shape[-1])
+    image = _check_alone("image", image, params, shape[-1:])
     if image.shape[-len(shape) :] != shape:
         raise ValueError(
             f"`image` must have a shape that ends with the references' {shape}, got {image.shape}."
@@ -238,27 +241,17 @@ def load_lpips_params(
       float32 parameters.
 
     Raises:
-      ValueError: if there are no such weights, or a file is damaged (`watson_jax.CheckpointError`).
+      CheckpointError: if a file is damaged.
       OSError: if a file cannot be found or fetched.
     """
-    _check_network(network)
-    if weights == "initial":
-        raise ValueError(
-            "`weights` cannot be 'initial' for LPIPS: the features of an untrained network say nothing "
-            "about images; take 'published' or 'paper'."
-        )
-    if weights not in _LINEAR_FILES:
-        raise ValueError(f"`weights` must be 'published' or 'paper', got {weights!r}.")
-    if weights == "paper" and network == "alex":
-        raise ValueError(
-            "`weights` cannot be 'paper' for LPIPS with AlexNet, whose linear weights the paper's "
-            "authors did not tune; take 'published'."
-        )
     # The small file first: where both are missing, the error comes before 500 MB do.
     linear = read_torch(fetch(_LINEAR_FILES[weights].format(network=network, color=color)))
-    # The classifier is nine tenths of VGG's file.
-    backbone = read_torch(fetch(BACKBONE_FILES[network]), without=("classifier.",))
-    return lpips_params_from_torch(backbone, linear, network, weights == "published")
+    return lpips_params_from_torch(load_backbone(network), linear, network, weights == "published")
+
+
+def load_backbone(network: str) -> dict[str, np.ndarray]:
+    """The state dict of torchvision's network without its classifier, nine tenths of VGG's file."""
+    return read_torch(fetch(BACKBONE_FILES[network]), without=("classifier.",))
 
 
 @jax.jit
@@ -319,19 +312,17 @@ def _unit(x: Array) -> Array:
     return x / (norm + _EPSILON)
 
 
-def _networks(params: LpipsParams) -> types.ModuleType:
+def _networks() -> types.ModuleType:
     """The module of the networks, imported on first use for the sake of those who need no flax."""
     from watson_jax.models import _backbones
 
     return _backbones
 
 
-def _channels(reference: Any) -> int:
-    return 1 if getattr(reference, "shape", (3,))[-1:] == (1,) else 3
-
-
-def _check_alone(name: str, image: Any, params: LpipsParams, channels: int) -> Array:
-    image = _check_image(name, image, channels, _networks(params).MIN_SIZE[params.network])
+def _check_alone(
+    name: str, image: Any, params: LpipsParams, channels: tuple[int, ...] = (1, 3)
+) -> Array:
+    image = check_image(name, image, channels, _networks().MIN_SIZE[params.network])
     return image.astype(jnp.float64 if image.dtype == jnp.float64 else jnp.float32)
 
 

@@ -70,8 +70,7 @@ def _map_pairs_jvp(distance, primals, tangents):
         tangent = dleaves[i] if i >= n_params else jnp.broadcast_to(dleaves[i], gradient.shape)
         axes = tuple(range(1, gradient.ndim))
         dvalue = dvalue + jnp.sum(_saturate(gradient) * tangent, axes)
-    # A distance that is not a number has no gradient either, lest training goes on unnoticed.
-    return value, jnp.where(jnp.isnan(value), jnp.nan, dvalue)
+    return value, dvalue
 
 
 _map_pairs.defjvp(_map_pairs_jvp, symbolic_zeros=True)
@@ -80,13 +79,15 @@ _map_pairs.defjvp(_map_pairs_jvp, symbolic_zeros=True)
 def _saturate(gradient):
     """Bounds a gradient that leaves the range of its dtype, as on black blocks beside huge values."""
     largest = float(jnp.finfo(gradient.dtype).max) ** 0.75
-    return jnp.clip(jnp.nan_to_num(gradient), -largest, largest)
+    return jnp.clip(gradient, -largest, largest)
 
 
 def _in_pieces(fn, *images):
     whole = jax.vmap(fn)
     size = max(1, PIECE_SIZE // max(1, math.prod(images[0].shape[1:])))
-    size = 2 ** (size.bit_length() - 1)  # Batches of usual sizes then leave no rest to compile anew.
+    size = 2 ** (
+        size.bit_length() - 1
+    )  # Batches of usual sizes then leave no rest to compile anew.
     if images[0].shape[0] <= size:
         return whole(*images)
 

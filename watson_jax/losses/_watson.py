@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import numbers
 from typing import Any, Literal
 
 import jax
@@ -235,8 +236,11 @@ def _check_options(
         if value not in choices:
             raise ValueError(f'`{name}` must be "{choices[0]}" or "{choices[1]}", got {value!r}.')
     for name, value in (("luminance_floor", luminance_floor), ("phase_floor", phase_floor)):
-        if isinstance(value, jax.core.Tracer) or not 0 <= float(value) < float("inf"):
-            raise ValueError(f"`{name}` must be a plain number >= 0, got {value!r}.")
+        if not isinstance(value, numbers.Real) or not (value == 0 or 1e-15 <= value < float("inf")):
+            # Its square would vanish in float32.
+            raise ValueError(
+                f"`{name}` must be a plain number, 0 or at least 1e-15, got {value!r}."
+            )
     return WatsonOptions(luminance, over_blocks, float(luminance_floor), float(phase_floor))
 
 
@@ -254,5 +258,5 @@ def _check_arguments(
             "`params` must be one set, with `log_thresholds` of the shape [channels, vertical, "
             f"horizontal], got {shape}; use jax.vmap for several sets."
         )
-    image, reference = check_pair(image, reference, channels=shape[0])
+    image, reference = check_pair(image, reference, channels=shape[:1])
     return jax.tree.map(lambda x: jnp.asarray(x, image.dtype), params), image, reference

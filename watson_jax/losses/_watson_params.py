@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -79,9 +78,6 @@ class WatsonDftParams(WatsonDctParams):
         if self.free_self_conjugate:
             return weights
         return jnp.where(jnp.broadcast_to(SELF_CONJUGATE, weights.shape), 0, weights)
-
-
-WatsonParams = TypeVar("WatsonParams", bound=WatsonDctParams)
 
 
 def initial_watson_dct_params(channels: int) -> WatsonDctParams:

@@ -27,7 +27,8 @@ def grid_shift(
     Args:
       image: shape `[..., H, W, C]`.
       reference: the same shape.
-      offset: whole pixels (vertical, horizontal), each from -4 to 4; may be traced.
+      offset: whole pixels (vertical, horizontal), each from -4 to 4; may be traced, and is then
+        clipped to that range.
 
     Returns:
       The shifted pair, shapes as before.
@@ -40,7 +41,8 @@ def grid_shift(
       >>> grid_shift(image, image, (0, 1))[0].ravel().tolist()
       [0.25, 0.5, 0.75, 0.75]
     """
-    image, reference = check_pair(image, reference)
+    check_pair(image, reference, channels=())
+    offset = jnp.asarray(offset)
     if not isinstance(offset, jax.core.Tracer):
         concrete = np.asarray(offset)
         if (
@@ -50,9 +52,9 @@ def grid_shift(
         ):
             raise ValueError(
                 "`offset` must be two whole numbers (vertical, horizontal) from "
-                f"{-MAX_SHIFT} to {MAX_SHIFT}, got {offset}."
+                f"{-MAX_SHIFT} to {MAX_SHIFT}, got {concrete.tolist()}."
             )
-    vertical, horizontal = jnp.asarray(offset)
+    vertical, horizontal = offset
 
     def shift(x):
         padding = [(0, 0)] * (x.ndim - 3) + [(MAX_SHIFT, MAX_SHIFT)] * 2 + [(0, 0)]
@@ -63,7 +65,7 @@ def grid_shift(
             )
         return padded
 
-    return shift(image), shift(reference)
+    return shift(jnp.asarray(image)), shift(jnp.asarray(reference))
 
 
 def random_grid_shift(
