@@ -101,8 +101,8 @@ def test_names_are_read_generously(name):
         (lambda: wj.get_loss("adaptive"), TypeError, "`image_size` must be given"),
         (
             lambda: wj.get_loss("lpips-vgg", weights="initial"),
-            OSError,
-            "`weights` must be 'published'",
+            ValueError,
+            "cannot be 'initial' for lpips-vgg",
         ),
         (lambda: wj.get_loss("watson-dft"), TypeError, "`weights` must be given for watson-dft"),
         (

@@ -158,7 +158,9 @@ def _lpips(network: str, *tuned: str) -> LossEntry:
     def from_torch(state: State, color: str) -> LpipsParams:
         # Both authors name their entries alike, and only LPIPS's own weights want images in [-1, 1].
         published = read_torch(fetch(f"lpips_v0.1/{network}.pth"))
-        is_published = all(np.array_equal(state.get(key), published[key]) for key in published)
+        is_published = state.keys() == published.keys() and all(
+            np.array_equal(state[key], published[key]) for key in published
+        )
         return lpips_params_from_torch(load_backbone(network), state, network, is_published)
 
     def check(params: LpipsParams, color: str) -> None:

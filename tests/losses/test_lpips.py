@@ -364,7 +364,11 @@ def test_wrong_arguments_are_one_sentence(params):
     image, reference = pair(3)
     for error, message, wrong in (
         (TypeError, r"`image` .* got uint8; divide 8-bit", (image * 255).astype("uint8")),
-        (ValueError, r"`image` must have 3 channels .*channels-first", jnp.ones((3, SIZE, SIZE))),
+        (
+            ValueError,
+            r"`image` must have 1 or 3 channels .*channels-first",
+            jnp.ones((3, SIZE, SIZE)),
+        ),
         (ValueError, r"`image` must have 3 channels", jnp.ones((SIZE, SIZE, 4))),
         (ValueError, r"`image` must have 3 channels", jnp.ones((SIZE, SIZE, 1))),
         (ValueError, "must have the same shape", image[None]),

@@ -13,7 +13,7 @@ from jax.custom_derivatives import SymbolicZero
 
 # How many numbers of an image a CPU works on at once. The arrays that a Watson loss makes of them take
 # some thirty times as much memory, which is to stay in the second-level cache.
-PIECE_SIZE = 200_000
+PIECE_SIZE = 100_000
 
 
 def map_pairs(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import numbers
 from typing import Any, Literal
 
 import jax
@@ -236,7 +235,7 @@ def _check_options(
         if value not in choices:
             raise ValueError(f'`{name}` must be "{choices[0]}" or "{choices[1]}", got {value!r}.')
     for name, value in (("luminance_floor", luminance_floor), ("phase_floor", phase_floor)):
-        if not isinstance(value, numbers.Real) or not (value == 0 or 1e-15 <= value < float("inf")):
+        if not isinstance(value, (int, float)) or not (value == 0 or 1e-15 <= value < float("inf")):
             # Its square would vanish in float32.
             raise ValueError(
                 f"`{name}` must be a plain number, 0 or at least 1e-15, got {value!r}."
