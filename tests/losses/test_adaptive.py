@@ -306,7 +306,7 @@ def test_wrong_arguments():
         ),
         (
             ValueError,
-            r"`image` must have 3 channels .*\(16, 16, 2\)",
+            r"`image` must have 1 or 3 channels .*\(16, 16, 2\)",
             (params, *[image[..., :2]] * 2),
         ),
         (ValueError, "channels-first", (params, *[jnp.ones((3, 16, 16))] * 2)),

@@ -370,7 +370,7 @@ def test_wrong_arguments_are_one_sentence(params):
             jnp.ones((3, SIZE, SIZE)),
         ),
         (ValueError, r"`image` must have 1 or 3 channels", jnp.ones((SIZE, SIZE, 4))),
-        (ValueError, r"`image` must have 1 or 3 channels", jnp.ones((SIZE, SIZE, 1))),
+        (ValueError, r"must have the same shape", jnp.ones((SIZE, SIZE, 1))),
         (ValueError, "must have the same shape", image[None]),
         (ValueError, r"at least 31 pixels high and wide, got 31x30", image[:, :30]),
     ):
