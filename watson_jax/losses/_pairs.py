@@ -13,7 +13,7 @@ from jax.custom_derivatives import SymbolicZero
 
 # How many numbers of an image a CPU works on at once. The arrays that a Watson loss makes of them take
 # some thirty times as much memory, which is to stay in the second-level cache.
-PIECE_SIZE = 100_000
+PIECE_SIZE = 200_000
 
 
 def map_pairs(
@@ -84,12 +84,14 @@ def _saturate(gradient):
 
 def _in_pieces(fn, *images):
     whole = jax.vmap(fn)
-    size = max(1, PIECE_SIZE // max(1, math.prod(images[0].shape[1:])))
-    size = 2 ** (
-        size.bit_length() - 1
-    )  # Batches of usual sizes then leave no rest to compile anew.
-    if images[0].shape[0] <= size:
+    number, *shape = images[0].shape
+    size = max(1, PIECE_SIZE // max(1, math.prod(shape)))
+    if number <= size:
         return whole(*images)
+    # Eight pieces or more keep the memory below that of the images, unless they get small for it. With
+    # a power of two, batches of usual sizes leave no rest to compile anew.
+    size = max(1, min(size, max(number // 8, size // 3)))
+    size = 2 ** (size.bit_length() - 1)
 
     def in_pieces(*images):
         return jax.lax.map(lambda pair: fn(*pair), images, batch_size=size)
