@@ -137,6 +137,8 @@ def test_stages_of_the_dft(index, x64, goldens):
     s = wj.contrast_masking(t_l, amplitudes, params.contrast_exponent[0])
     same(s, "s")
     difference = formula.amplitude(c_x.real, c_x.imag) - amplitudes
+    # They add 1e-10 before the power p = 0.61 and again after, up to (1e-10)^p = 8e-7 and, where a
+    # difference is a rounding error, as much as its own power.
     same(jnp.abs(difference / s) ** params.pooling_exponent[0], "term_pow_beta", atol=1e-4)
     norm = wj.p_norm(difference / s, params.pooling_exponent[0], axis=(0, 1, 2, 3))
     same(norm, "amplitude_loss")
@@ -144,6 +146,7 @@ def test_stages_of_the_dft(index, x64, goldens):
     # Their factor 1 - 1e-7 inside arccos lifts small angles by up to 4.5e-4.
     same(angle, "phase_angle", atol=4.6e-4)
     same(params.phase_weights[0], "w_phase")
+    # A sum of 2,560 of the lifted angles.
     same(jnp.sum(params.phase_weights[0][None, None] * angle), "phase_loss", rtol=1e-3)
     same(params.channel_weights, "color_weights_y_cb_cr")
     same(wj.watson_dft(params, image, reference), "total", rtol=1e-6)

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 from watson_jax._checks import check_pair
 from watson_jax.losses._adaptive_params import AdaptiveParams
 from watson_jax.losses._robust import general_robust_loss, robust_log_partition
+from watson_jax.transforms._dct import dct_matrix
 
 # Rows Y, U, V; columns R, G, B; times the factor that makes the determinant 1, so that the likelihood
 # of pixels is that of their colours.
@@ -86,7 +87,7 @@ def _transform(
     """Colour transform and two-dimensional DCT of a difference image, channels first."""
     multiply = functools.partial(jnp.einsum, precision="highest")
     yuv = jnp.asarray(YUV_MATRIX, planes.dtype)
-    first, rows, columns = (jnp.asarray(_dct_matrix(n), planes.dtype) for n in planes.shape[-3:])
+    first, rows, columns = (jnp.asarray(dct_matrix(n), planes.dtype) for n in planes.shape[-3:])
     if authors_axes:
         triples = planes.reshape(*planes.shape[:-3], -1, 3)
         mixed = multiply("...nc,dc->...nd", triples, yuv).reshape(planes.shape)
@@ -95,15 +96,6 @@ def _transform(
     mixed = multiply("dc,...chw->...dhw", yuv, planes)
     mixed = multiply("...hw,vw->...hv", mixed, columns)
     return multiply("uh,...hw->...uw", rows, mixed)
-
-
-@functools.cache
-def _dct_matrix(size: int) -> np.ndarray:
-    """Orthonormal type-II DCT: row u holds s_u cos(pi (2 n + 1) u / (2 size))."""
-    frequency, position = np.mgrid[:size, :size]
-    matrix = np.sqrt(2 / size) * np.cos(np.pi * (2 * position + 1) * frequency / (2 * size))
-    matrix[0] /= np.sqrt(2)
-    return matrix
 
 
 def _check_arguments(params: Any, image: Any, reference: Any) -> tuple[Any, Any, Any]:

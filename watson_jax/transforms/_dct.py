@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax.numpy as jnp
 import numpy as np
 from jax.lax import Precision
@@ -10,7 +12,8 @@ from jaxtyping import Array, Float
 from watson_jax.transforms._blocks import BLOCK_SIZE, merge_blocks, split_blocks, transform_blocks
 
 
-def _dct_matrix(size: int) -> np.ndarray:
+@functools.cache
+def dct_matrix(size: int) -> np.ndarray:
     """Orthonormal type-II DCT: row u holds s_u cos(pi (2 n + 1) u / (2 size))."""
     frequency, position = np.mgrid[:size, :size]
     matrix = np.sqrt(2 / size) * np.cos(np.pi * (2 * position + 1) * frequency / (2 * size))
@@ -18,7 +21,7 @@ def _dct_matrix(size: int) -> np.ndarray:
     return matrix
 
 
-DCT_MATRIX = _dct_matrix(BLOCK_SIZE)
+DCT_MATRIX = dct_matrix(BLOCK_SIZE)
 _BOTH_DIRECTIONS = np.kron(DCT_MATRIX, DCT_MATRIX).T
 
 
