@@ -115,9 +115,15 @@ def _parse(flag: str, kind: Any, text: str) -> Any:
         (kind,) = (option for option in options if option is not type(None))
     if typing.get_origin(kind) is tuple:
         items, kinds = text.strip("()").split(","), typing.get_args(kind)
+        if kinds[-1] is Ellipsis:  # as many as there are
+            kinds = kinds[:1] * len(items)
         if len(items) != len(kinds):
             raise UserError(f"{flag} must be {len(kinds)} values, such as 8,16, got {text!r}.")
         return tuple(_parse(flag, k, item) for k, item in zip(kinds, items, strict=True))
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise UserError(f"{flag} must be true or false, got {text!r}.")
+        return text.lower() == "true"
     try:
         return kind(text)
     except ValueError:

@@ -1,11 +1,8 @@
 """The training loop of the VAE experiment."""
 
 import dataclasses
-import json
-import platform
 import time
 from collections.abc import Iterable
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +13,10 @@ import tqdm
 from flax import nnx
 
 import watson_jax as wj
+from experiments import _checkpoints
 from experiments._cli import UserError, user_errors
-from experiments.vae import checkpoints, figures
+from experiments._workdir import MetricsLog, open_workdir
+from experiments.vae import figures
 from experiments.vae.configs import VaeConfig
 from experiments.vae.data import load_images
 from watson_jax.models import MnistVAE
@@ -32,7 +31,6 @@ from watson_jax.training import (
     make_train_step,
 )
 
-_LIBRARIES = ("watson-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 _MANIFOLD_SIZE = 15
 _NUM_COLUMNS = 12
 
@@ -69,7 +67,7 @@ def train_and_evaluate(config: VaeConfig, workdir: Path) -> Result:
     number = len(images.train)
     if number < config.batch_size:
         raise UserError(f"batch_size must be at most {number}, got {config.batch_size}.")
-    _start_workdir(config, workdir)
+    open_workdir(workdir, config, resume=False, log_weight=config.reconstruction_log_weight)
 
     # One key for each use; steps and epochs fold in their number, so that a run can be resumed.
     init_key, order_key, step_key, eval_key, sample_key = jax.random.split(
@@ -91,13 +89,10 @@ def train_and_evaluate(config: VaeConfig, workdir: Path) -> Result:
     train, test = jax.device_put((images.train, images.test))
     order = jax.jit(epoch_order, static_argnames=("num_images", "batch_size"))
 
-    history: list[dict[str, Any]] = []
+    log = MetricsLog(workdir, epochs_done=0)
     started = time.perf_counter()
     total = config.epochs * steps_per_epoch * config.batch_size
-    with (
-        (workdir / "metrics.jsonl").open("w") as log,
-        tqdm.tqdm(total=total, unit="img", unit_scale=True, desc="compiling") as bar,
-    ):
+    with tqdm.tqdm(total=total, unit="img", unit_scale=True, desc="compiling") as bar:
         for epoch in range(config.epochs):
             indices = order(order_key, epoch, num_images=number, batch_size=config.batch_size)
             bar.set_description(f"epoch {epoch + 1}/{config.epochs}", refresh=False)
@@ -116,15 +111,13 @@ def train_and_evaluate(config: VaeConfig, workdir: Path) -> Result:
             entry |= {f"held_out_{name}": value for name, value in held_out.items()}
             entry |= {"learning_rate": float(schedule(step - 1))}
             entry |= {"seconds": round(time.perf_counter() - started, 2)}
-            history.append(entry)
-            log.write(json.dumps(entry) + "\n")
-            log.flush()
+            log.add(entry)
 
-    checkpoints.save(workdir, state)
+    _checkpoints.save(workdir, int(state.step), state)
     model = nnx.merge(graphdef, state.params)
-    pictures = draw(model, config, workdir, history, images.test, sample_key)
+    pictures = draw(model, config, workdir, log.rows, images.test, sample_key)
     print("Pictures:", *pictures, sep="\n  ")
-    return Result(state, history, pictures)
+    return Result(state, log.rows, pictures)
 
 
 def draw(
@@ -189,23 +182,3 @@ def _mean(parts: Iterable[np.ndarray]) -> float:
 def _even_parts(indices: jax.Array, most: int) -> list[jax.Array]:
     """Parts of at most `most` rows whose lengths differ by 1 at most: two compiles at the worst."""
     return jnp.array_split(indices, -(-len(indices) // most))
-
-
-def _start_workdir(config: VaeConfig, workdir: Path) -> None:
-    """Creates the folder and writes down what is about to run."""
-    if (workdir / "config.json").exists():
-        raise UserError(f"--workdir={workdir} already holds a run; name another folder.")
-    with user_errors(rename={str(workdir): f"--workdir={workdir}"}):
-        workdir.mkdir(parents=True, exist_ok=True)
-        record = dataclasses.asdict(config) | {"log_weight": config.reconstruction_log_weight}
-        (workdir / "config.json").write_text(json.dumps(record, indent=2) + "\n")
-        versions = {"python": platform.python_version(), "device": jax.devices()[0].device_kind}
-        versions |= {name: _version(name) for name in _LIBRARIES}
-        (workdir / "versions.json").write_text(json.dumps(versions, indent=2) + "\n")
-
-
-def _version(library: str) -> str:
-    try:
-        return metadata.version(library)
-    except metadata.PackageNotFoundError:  # this project run from a clone
-        return wj.__version__ if library == "watson-jax" else "not installed"

@@ -15,7 +15,8 @@ import pytest
 from PIL import Image
 
 from experiments._cli import UserError
-from experiments.vae import checkpoints, data, figures, train
+from experiments import _checkpoints
+from experiments.vae import data, figures, train
 from experiments.vae.configs import PRESETS, VaeConfig
 from watson_jax.training import NonFiniteError
 
@@ -81,10 +82,10 @@ def test_checkpoint_restores_the_last_state(finished):
     template = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), template
     )
-    restored = checkpoints.restore(workdir, template)
+    restored = _checkpoints.restore(workdir, template)
     jax.tree.map(np.testing.assert_array_equal, restored, result.state)
     with pytest.raises(FileNotFoundError, match="no checkpoint"):
-        checkpoints.restore(workdir / "elsewhere", template)
+        _checkpoints.restore(workdir / "elsewhere", template)
 
 
 def test_a_run_is_never_overwritten(finished):

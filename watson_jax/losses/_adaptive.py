@@ -69,10 +69,26 @@ def adaptive(
 
 @jax.jit
 def _adaptive(params, image, reference):
+    coefficients = coefficients_of_difference(params.authors_axes, image, reference)
+    return negative_log_likelihood(params, coefficients)
+
+
+def coefficients_of_difference(
+    authors_axes: bool,
+    image: Float[Array, "*batch height width channels"],
+    reference: Float[Array, "*batch height width channels"],
+) -> Float[Array, "*batch 3 height width"]:
+    """What the parameters are about: the difference image in YUV, after the DCT."""
     difference = image - reference
     if difference.shape[-1] == 1:
         difference = jnp.concatenate([difference] * 3, -1)
-    coefficients = _transform(jnp.moveaxis(difference, -1, -3), params.authors_axes)
+    return _transform(jnp.moveaxis(difference, -1, -3), authors_axes)
+
+
+def negative_log_likelihood(
+    params: AdaptiveParams, coefficients: Float[Array, "*batch 3 height width"]
+) -> Float[Array, "*batch"]:
+    """Of the coefficients of each image, under the general distribution."""
     alpha, scale = (jnp.moveaxis(x, -1, -3) for x in (params.shape_parameters, params.scales))
     # The same for every pair.
     constant = jnp.sum(jnp.log(scale) + robust_log_partition(alpha))

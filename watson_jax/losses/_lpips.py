@@ -267,24 +267,43 @@ def _features(params: LpipsParams, reference: Array) -> LpipsFeatures:
 
 @jax.jit
 def _distances(params: LpipsParams, image: Array, features: LpipsFeatures) -> Array:
+    layers = _layer_differences(params, image, features)
+    return jnp.asarray(
+        sum(
+            jnp.matmul(x, jnp.asarray(params.linear[name], x.dtype), precision="highest")
+            for name, x in layers.items()
+        )
+    )
+
+
+@jax.jit
+def lpips_layer_differences(
+    params: LpipsParams,
+    image: Float[Array, "*batch height width channels"],
+    reference: Float[Array, "*batch height width channels"],
+) -> dict[str, Float[Array, "*batch _"]]:
+    """What the linear weights multiply: squared differences by layer and channel."""
+    return _layer_differences(params, image, _features(params, reference))
+
+
+def _layer_differences(
+    params: LpipsParams, image: Array, features: LpipsFeatures
+) -> dict[str, Array]:
     wide = jnp.float64 in (image.dtype, features.reference.dtype)
     dtype = jnp.float64 if wide else jnp.float32
     image = image.astype(dtype)
     further = tuple(range(image.ndim - features.reference.ndim))
     references = jax.tree.map(lambda x: jnp.expand_dims(x.astype(dtype), further), features)
     identical = jnp.all(image == references.reference, axis=(-3, -2, -1), keepdims=True)
-    distance = jnp.zeros(image.shape[:-3], dtype)
+    layers = {}
     for name, x in _run(params, image).items():
         difference = _unit(x) - references.layers[name]
         # Two runs of a network may round differently. What identical images then differ by is taken
         # off as a constant: the value and gradient become 0, the second derivative stays.
         rounding = jnp.where(identical, difference, 0)
         difference = difference - jax.lax.stop_gradient(rounding)
-        weights = jnp.asarray(params.linear[name], dtype)
-        weights = weights.reshape((1,) * (difference.ndim - 1) + weights.shape)
-        weighted = jnp.sum(jnp.square(difference) * weights, axis=-1)
-        distance = distance + jnp.mean(weighted, axis=(-2, -1))
-    return distance
+        layers[name] = jnp.mean(jnp.square(difference), axis=(-3, -2))
+    return layers
 
 
 def _run(params: LpipsParams, image: Array) -> dict[str, Array]:

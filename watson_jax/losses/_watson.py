@@ -66,7 +66,7 @@ def watson_dft(
     """
     options = _check_options(luminance, over_blocks, luminance_floor, phase_floor)
     params, image, reference = _check_arguments(WatsonDftParams, params, image, reference)
-    return _distances(formula.watson_dft_terms, params, image, reference, options)
+    return _distances(formula.watson_dft_coefficients, params, image, reference, options)
 
 
 def watson_dct(
@@ -115,7 +115,7 @@ def watson_dct(
     """
     options = _check_options(luminance, over_blocks, luminance_floor)
     params, image, reference = _check_arguments(WatsonDctParams, params, image, reference)
-    return _distances(formula.watson_dct_terms, params, image, reference, options)
+    return _distances(formula.watson_dct_coefficients, params, image, reference, options)
 
 
 def watson_dft_map(
@@ -159,7 +159,7 @@ def watson_dft_map(
     """
     options = _check_options(luminance, over_blocks, luminance_floor, phase_floor)
     params, image, reference = _check_arguments(WatsonDftParams, params, image, reference)
-    return _maps(formula.watson_dft_terms, params, image, reference, options)
+    return _maps(formula.watson_dft_coefficients, params, image, reference, options)
 
 
 def watson_dct_map(
@@ -198,31 +198,38 @@ def watson_dct_map(
     """
     options = _check_options(luminance, over_blocks, luminance_floor)
     params, image, reference = _check_arguments(WatsonDctParams, params, image, reference)
-    return _maps(formula.watson_dct_terms, params, image, reference, options)
+    return _maps(formula.watson_dct_coefficients, params, image, reference, options)
 
 
-@functools.partial(jax.jit, static_argnames=("terms", "options"))
-def _distances(terms, params, image, reference, options):
+@functools.partial(jax.jit, static_argnames=("coefficients", "options"))
+def _distances(coefficients, params, image, reference, options):
     def one_pair(params_and_mean, image, reference):
         params, mean = params_and_mean
-        return formula.distance(params, terms(params, image, reference, mean, options), options)
+        seen = coefficients(image, reference, mean, options)
+        return formula.distance(params, formula.watson_terms(params, seen, options), options)
 
-    mean = formula.mean_brightness(terms, reference) if options.luminance == "batch" else None
+    mean = _batch_mean(coefficients, reference, options)
     return map_pairs(one_pair, (params, mean), image, reference)
 
 
-@functools.partial(jax.jit, static_argnames=("terms", "options"))
-def _maps(terms, params, image, reference, options):
+@functools.partial(jax.jit, static_argnames=("coefficients", "options"))
+def _maps(coefficients, params, image, reference, options):
     def one_pair(image, reference):
-        pair_terms = terms(params, image, reference, mean, options)
-        return formula.block_distances(params, pair_terms, options)
+        seen = coefficients(image, reference, mean, options)
+        return formula.block_distances(params, formula.watson_terms(params, seen, options), options)
 
-    mean = formula.mean_brightness(terms, reference) if options.luminance == "batch" else None
+    mean = _batch_mean(coefficients, reference, options)
     *batch, height, width, channels = image.shape
     blocks = jax.vmap(one_pair)(
         *(x.reshape(-1, height, width, channels) for x in (image, reference))
     )
     return blocks.reshape(*batch, -(-height // BLOCK_SIZE), -(-width // BLOCK_SIZE))
+
+
+def _batch_mean(coefficients, reference, options):
+    if options.luminance == "image":
+        return None
+    return formula.mean_brightness(coefficients, reference)
 
 
 def _check_options(

@@ -35,6 +35,16 @@ class WatsonOptions:
     phase_floor: float = 0.0
 
 
+class Coefficients(NamedTuple):
+    """What the transform says of a pair of images, before any parameter comes in."""
+
+    difference: Float[Array, "channels blocks frequencies"]  # C_x - C_y, or |C_x| - |C_y|
+    magnitudes: Float[Array, "channels blocks frequencies"]  # |C_y|
+    brightness: Float[Array, "channels blocks 1"]  # C_00k of the reference
+    mean_brightness: Float[Array, " channels"]
+    angle: Float[Array, "channels blocks frequencies"] | None  # Watson-DFT alone
+
+
 class Terms(NamedTuple):
     """What remains to be pooled."""
 
@@ -42,57 +52,61 @@ class Terms(NamedTuple):
     phase: Float[Array, "channels blocks frequencies"] | None  # w angle, Watson-DFT alone
 
 
-def watson_dct_terms(
-    params: WatsonDctParams,
-    image: Array,
-    reference: Array,
-    mean_dc: Array | None,
-    options: WatsonOptions,
-) -> Terms:
-    """The terms of eq. 4, from orthonormal DCT coefficients."""
+def watson_dct_coefficients(
+    image: Array, reference: Array, mean_brightness: Array | None, options: WatsonOptions
+) -> Coefficients:
+    """Orthonormal DCT coefficients; the mean is that of `reference` where none is given."""
     c_x, c_y = dct_of_blocks(channel_blocks(image)), dct_of_blocks(channel_blocks(reference))
-    dc = dct_brightness(c_y[..., :1])
-    magnitudes = c_y * jnp.sign(c_y)  # As jnp.abs, but with derivative 0 and not 1 at 0.
-    s = visible_change(params, dc, magnitudes, mean_dc, options)
-    return Terms(unless_equal(image, reference, (c_x - c_y) / s), None)
+    brightness = dct_brightness(c_y[..., :1])
+    return Coefficients(
+        unless_equal(image, reference, c_x - c_y),
+        c_y * jnp.sign(c_y),  # As jnp.abs, but with derivative 0 and not 1 at 0.
+        brightness,
+        jnp.mean(brightness, (-2, -1)) if mean_brightness is None else mean_brightness,
+        None,
+    )
 
 
-def watson_dft_terms(
-    params: WatsonDftParams,
-    image: Array,
-    reference: Array,
-    mean_dc: Array | None,
-    options: WatsonOptions,
-) -> Terms:
-    """The terms of eq. 8 and 10, from amplitudes and phases of the DFT."""
+def watson_dft_coefficients(
+    image: Array, reference: Array, mean_brightness: Array | None, options: WatsonOptions
+) -> Coefficients:
+    """Amplitudes and phases of the DFT; the mean is that of `reference` where none is given."""
     x_re, x_im = dft_of_blocks(channel_blocks(image))
     y_re, y_im = dft_of_blocks(channel_blocks(reference))
     a_x, a_y = amplitude(x_re, x_im), amplitude(y_re, y_im)
-    s = visible_change(params, a_y[..., :1], a_y, mean_dc, options)
+    brightness = a_y[..., :1]
     angle = angle_between(x_re, x_im, y_re, y_im, options.phase_floor)
-    return Terms(
-        unless_equal(image, reference, (a_x - a_y) / s),
-        unless_equal(image, reference, per_frequency(params.phase_weights) * angle),
+    return Coefficients(
+        unless_equal(image, reference, a_x - a_y),
+        a_y,
+        brightness,
+        jnp.mean(brightness, (-2, -1)) if mean_brightness is None else mean_brightness,
+        unless_equal(image, reference, angle),
     )
+
+
+def watson_terms(
+    params: WatsonDctParams, coefficients: Coefficients, options: WatsonOptions
+) -> Terms:
+    """The terms of eq. 4 or 8, and those of the phases in eq. 10."""
+    visible = coefficients.difference / visible_change(params, coefficients, options)
+    if not isinstance(params, WatsonDftParams):
+        return Terms(visible, None)
+    return Terms(visible, per_frequency(params.phase_weights) * coefficients.angle)
 
 
 def visible_change(
-    params: WatsonDctParams,
-    dc: Float[Array, "channels blocks 1"],
-    magnitudes: Float[Array, "channels blocks frequencies"],
-    mean_dc: Float[Array, " channels"] | None,
-    options: WatsonOptions,
+    params: WatsonDctParams, coefficients: Coefficients, options: WatsonOptions
 ) -> Float[Array, "channels blocks frequencies"]:
     """S of eq. 5 to 7, from the reference alone."""
-    mean_dc = jnp.mean(dc, (-2, -1)) if mean_dc is None else mean_dc
     t_l = luminance_masking(
         per_frequency(params.thresholds),
-        dc,
-        per_channel(mean_dc),
+        coefficients.brightness,
+        per_channel(coefficients.mean_brightness),
         per_channel(params.luminance_exponent),
         floor=options.luminance_floor,
     )
-    return contrast_masking(t_l, magnitudes, per_channel(params.contrast_exponent))
+    return contrast_masking(t_l, coefficients.magnitudes, per_channel(params.contrast_exponent))
 
 
 def distance(params: WatsonDctParams, terms: Terms, options: WatsonOptions) -> Float[Array, ""]:
@@ -133,7 +147,7 @@ def channel_blocks(
 
 
 def unless_equal(
-    image: Array, reference: Array, terms: Float[Array, "channels blocks frequencies"]
+    image: Array, reference: Array, values: Float[Array, "channels blocks frequencies"]
 ) -> Float[Array, "channels blocks frequencies"]:
     """Puts 0 where the images have the same block.
 
@@ -142,7 +156,7 @@ def unless_equal(
     """
     differs = split_blocks(pad_to_blocks(image)) != split_blocks(pad_to_blocks(reference))
     differs = jnp.any(differs, (-3, -2, -1)).reshape(1, -1, 1)
-    return jnp.where(differs, terms, 0)
+    return jnp.where(differs, values, 0)
 
 
 def amplitude(real: Array, imaginary: Array) -> Array:
@@ -156,11 +170,12 @@ def dct_brightness(dc: Array) -> Array:
 
 
 def mean_brightness(
-    terms: Callable[..., Terms], reference: Float[Array, "*batch height width channels"]
+    coefficients: Callable[..., Coefficients],
+    reference: Float[Array, "*batch height width channels"],
 ) -> Float[Array, " channels"]:
     """The mean over all leading axes that the authors' luminance masking refers to."""
     block_means = jnp.mean(channel_blocks(reference), -1)
-    if terms is watson_dct_terms:
+    if coefficients is watson_dct_coefficients:
         dc = dct_brightness(BLOCK_SIZE * block_means)
     else:
         dc = amplitude(block_means, jnp.zeros_like(block_means))

@@ -1,5 +1,14 @@
 """Objectives and training steps, as pure functions that `jax.jit` compiles."""
 
+from watson_jax.training._fittable import Fittable as Fittable
+from watson_jax.training._fittable import fittable as fittable
+from watson_jax.training._two_afc import Learned as Learned
+from watson_jax.training._two_afc import Records as Records
+from watson_jax.training._two_afc import Trials as Trials
+from watson_jax.training._two_afc import constant_then_linear as constant_then_linear
+from watson_jax.training._two_afc import make_fit_step as make_fit_step
+from watson_jax.training._two_afc import make_scores as make_scores
+from watson_jax.training._two_afc import start_trials as start_trials
 from watson_jax.training._vae import NonFiniteError as NonFiniteError
 from watson_jax.training._vae import TrainState as TrainState
 from watson_jax.training._vae import adam as adam

@@ -3,25 +3,33 @@
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import orbax.checkpoint as ocp
 from absl import logging
 
-from watson_jax.training import TrainState
-
 FOLDER = "checkpoints"
 KEEP = 2
 
+State = TypeVar("State")
 
-def save(workdir: Path, state: TrainState) -> None:
-    """Writes the state as the checkpoint of its step; only the last two are kept."""
+
+def save(workdir: Path, step: int, state: Any) -> None:
+    """Writes a pytree as the checkpoint of a step; only the last two are kept."""
     with _manager(workdir) as manager:
-        manager.save(int(state.step), args=ocp.args.StandardSave(state._asdict()))
+        manager.save(step, args=ocp.args.StandardSave(_named(state)))
 
 
-def restore(workdir: Path, template: TrainState) -> TrainState:
+def latest_step(workdir: Path) -> int | None:
+    """The step of the last checkpoint, None if there is none."""
+    if not (workdir / FOLDER).is_dir():
+        return None
+    with _manager(workdir) as manager:
+        return manager.latest_step()
+
+
+def restore(workdir: Path, template: State) -> State:
     """Reads the latest checkpoint.
 
     Args:
@@ -35,8 +43,18 @@ def restore(workdir: Path, template: TrainState) -> TrainState:
         step = manager.latest_step()
         if step is None:
             raise FileNotFoundError(f"{workdir / FOLDER} holds no checkpoint.")
-        target: Any = jax.tree.map(ocp.utils.to_shape_dtype_struct, template._asdict())
-        return TrainState(**manager.restore(step, args=ocp.args.StandardRestore(target)))
+        target: Any = jax.tree.map(ocp.utils.to_shape_dtype_struct, _named(template))
+        arrays = manager.restore(step, args=ocp.args.StandardRestore(target))
+        leaves = [arrays[name] for name in _named(template)]
+        return jax.tree.unflatten(jax.tree.structure(template), leaves)
+
+
+def _named(state: Any) -> dict[str, Any]:
+    """The arrays by their place, whatever the state is made of."""
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): leaf
+        for path, leaf in jax.tree_util.tree_leaves_with_path(state)
+    }
 
 
 @contextlib.contextmanager

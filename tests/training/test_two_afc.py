@@ -1,0 +1,215 @@
+"""Fitting losses to 2AFC judgements."""
+
+import dataclasses
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import watson_jax as wj
+from tests.example_losses import SIZE, example_loss
+from watson_jax.losses import _watson_formula as formula
+from watson_jax.training import (
+    Records,
+    constant_then_linear,
+    fittable,
+    make_fit_step,
+    make_scores,
+    start_trials,
+)
+from watson_jax.training._fittable import drop_half
+from watson_jax.training._two_afc import ranking_score
+from watson_jax.transforms._dft import SELF_CONJUGATE
+
+ADAM = optax.scale_by_adam(0.5, 0.999)
+FITTABLE = ("watson-dft", "watson-dct", "adaptive", "lpips-alex")
+AUTHORS_NAMES = {
+    "t_tild": "log_thresholds",
+    "alpha": "luminance_exponent",
+    "w_tild": "contrast_logit",
+    "beta": "pooling_exponent",
+    "w_phase_tild": "log_phase_weights",
+}
+
+
+@pytest.fixture(autouse=True)
+def standard_promotion():
+    """Optax's Adam mixes its integer step count with floats."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+def judgements(number=6, channels=1):
+    """(reference, first, second, preference); people prefer what has less noise."""
+    rng = np.random.default_rng(0)
+    shape = (number, SIZE, SIZE, channels)
+    reference = rng.uniform(0.2, 0.8, shape)
+    noise = rng.uniform(0, 0.2, (2, number, 1, 1, 1))
+    first, second = np.clip(reference + noise * rng.normal(size=(2, *shape)), 0, 1)
+    preference = (noise[1] < noise[0]).ravel()
+    return tuple(jnp.asarray(x, jnp.float32) for x in (reference, first, second, preference))
+
+
+def as_records(loss, reference, first, second, preference):
+    return Records(loss.features(first, reference), loss.features(second, reference), preference)
+
+
+def run_trials(loss, records, *, seeds, steps=3, rates=None, dropout=True, ranking="gamma"):
+    rates = jnp.full(len(seeds), 1e-2) if rates is None else jnp.asarray(rates)
+    trials = start_trials(
+        loss,
+        ADAM,
+        seeds=jnp.asarray(seeds),
+        learning_rates=rates,
+        ranking=ranking,
+        start_noise=0.05,
+    )
+    step = jax.jit(make_fit_step(loss, ADAM, optax.constant_schedule(1.0), dropout=dropout))
+    losses = []
+    for _ in range(steps):
+        trials, metrics = step(trials, records)
+        losses.append(metrics["loss"])
+    return trials, np.stack(losses)
+
+
+@pytest.mark.parametrize(("mode", "luminance"), [("paper_per_image", "image"), ("paper", "batch")])
+def test_five_steps_are_the_recorded_ones(goldens, x64, mode, luminance):
+    recorded = goldens("twoafc_training_dft_gray")
+    images = (recorded[k] for k in ("ref", "p0", "p1", "judge01"))
+    reference, first, second, preference = (jnp.asarray(x, jnp.float64) for x in images)
+    prefix = f"{mode}/f64/"
+    start = {
+        field: jnp.asarray(recorded[f"{prefix}before/{name}"], jnp.float64)[None]
+        for name, field in AUTHORS_NAMES.items()
+    }
+    params = wj.WatsonDftParams(
+        **start, channel_logits=jnp.zeros(1, jnp.float64), free_self_conjugate=True
+    )
+    loss = fittable(params, luminance=luminance)
+    trials = start_trials(
+        loss, ADAM, seeds=jnp.zeros(1, int), learning_rates=jnp.full(1, 2e-4, jnp.float64)
+    )
+    step = jax.jit(make_fit_step(loss, ADAM, optax.constant_schedule(1.0), dropout=False))
+    records = as_records(loss, reference, first, second, preference)
+    losses = []
+    for _ in range(5):
+        trials, metrics = step(trials, records)
+        losses.append(metrics["loss"][0])
+    np.testing.assert_allclose(losses, recorded[f"{prefix}loss_per_step"], atol=2e-5)
+    for name, field in AUTHORS_NAMES.items():
+        found = getattr(trials.learned.metric, field)[0, 0]
+        expected = recorded[f"{prefix}after5/{name}"]
+        if field == "log_phase_weights":
+            # Where the phase is 0 or pi, the authors' gradient is a rounding error.
+            found, expected = found[~SELF_CONJUGATE], expected[~SELF_CONJUGATE]
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+    gamma = trials.learned.ranking
+    np.testing.assert_allclose(gamma, recorded[f"{prefix}after5/loss.w_tild"], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", FITTABLE)
+def test_the_parts_make_the_loss(name):
+    loss = example_loss(name, "rgb")
+    taken = fittable(loss.params)
+    reference, image, _, _ = judgements(2, channels=3)
+    features = taken.features(image, reference)
+    found = jax.vmap(lambda f: taken.distance(taken.learned, f, None))(features)
+    np.testing.assert_allclose(found, loss(image, reference), rtol=1e-5)
+    chex.assert_trees_all_equal(taken.as_params(taken.learned), loss.params)
+
+
+def test_a_loss_without_parameters_cannot_be_fitted():
+    with pytest.raises(TypeError, match=r"`params` must be of a Watson loss.*got tuple"):
+        fittable(())
+
+
+def test_dropout_keeps_the_sums_on_average():
+    p = jnp.asarray([0.6])
+    rng = np.random.default_rng(0)
+    visible = jnp.asarray(rng.normal(size=(1, 500, 40)), jnp.float32)
+    phase = jnp.asarray(rng.uniform(size=(1, 500, 40)), jnp.float32)
+    dropped = drop_half(jax.random.key(0), p, formula.Terms(visible, phase))
+    kept = dropped.phase != 0
+    assert abs(kept.mean() - 0.5) < 0.02  # 20,000 coins: five standard deviations
+    np.testing.assert_array_equal(dropped.phase[kept], 2 * phase[kept])
+    kept = dropped.visible != 0
+    assert abs(kept.mean() - 0.5) < 0.02
+    powers = jnp.abs(dropped.visible) ** 0.6
+    np.testing.assert_allclose(powers[kept], 2 * jnp.abs(visible[kept]) ** 0.6, rtol=1e-5)
+    assert abs(np.corrcoef(kept.ravel(), (dropped.phase != 0).ravel())[0, 1]) < 0.05
+
+
+def test_trials_at_once_are_the_trials_alone():
+    loss = fittable(wj.load_params("watson-dft", color="gray", weights="initial"))
+    records = as_records(loss, *judgements())
+    rates = [1e-2, 1e-3, 1e-2]
+    together, losses = run_trials(loss, records, seeds=[0, 1, 2], rates=rates)
+    assert np.ptp(losses[0]) > 0  # each has its own dropout and starting values
+    for i in range(3):
+        alone, _ = run_trials(loss, records, seeds=[i], rates=rates[i : i + 1])
+        chex.assert_trees_all_close(
+            jax.tree.map(lambda x, i=i: x[i], together.learned),
+            jax.tree.map(lambda x: x[0], alone.learned),
+            atol=1e-5,
+        )
+
+
+def test_trials_share_the_transforms_and_compile_once():
+    loss = fittable(wj.load_params("watson-dft", color="gray", weights="initial"))
+    traces = []
+
+    def features(images, references):
+        traces.append(images.shape)
+        return loss.features(images, references)
+
+    counted = dataclasses.replace(loss, features=features)
+    step = make_fit_step(counted, ADAM, optax.constant_schedule(1.0), dropout=True)
+    whole_step = jax.jit(lambda trials, data: step(trials, as_records(counted, *data)))
+    trials = start_trials(counted, ADAM, seeds=jnp.arange(4), learning_rates=jnp.full(4, 1e-2))
+    data = judgements()
+    for _ in range(3):
+        trials, _ = whole_step(trials, data)
+    assert traces == [data[0].shape] * 2  # once for each image of a record: no axis of trials
+
+
+def test_a_fit_learns():
+    loss = fittable(wj.load_params("watson-dct", color="gray", weights="initial"))
+    records = as_records(loss, *judgements())
+    trials, losses = run_trials(loss, records, seeds=[0], steps=30, dropout=False)
+    assert losses[-1] < 0.8 * losses[0]
+    scores = make_scores(loss)(trials.learned, records)
+    assert scores["agreement"].shape == scores["loss"].shape == (1, 6)
+    assert scores["agreement"].mean() == 1
+    np.testing.assert_allclose(scores["loss"].mean(), losses[-1], rtol=0.2)
+
+
+def test_lpips_keeps_its_weights_above_zero_and_has_a_ranking_network():
+    loss = fittable(example_loss("lpips-alex", "rgb").params)
+    records = as_records(loss, *judgements(channels=3))
+    trials, losses = run_trials(
+        loss, records, seeds=[0, 1], rates=[0.5, 0.5], steps=2, ranking="network"
+    )
+    assert np.all(np.isfinite(losses))
+    weights = np.concatenate([np.ravel(x) for x in jax.tree.leaves(trials.learned.metric)])
+    assert weights.min() == 0
+    assert isinstance(loss.as_params({}), wj.LpipsParams)
+
+
+def test_ranking_network_is_that_of_lpips():
+    ones = jnp.ones((5, 32)), jnp.zeros(32)
+    middle = -jnp.eye(32), jnp.zeros(32)
+    last = jnp.ones((32, 1)) / 32, jnp.full(1, 0.5)
+    # d0 = 2, d1 = 1: the inputs 2, 1, 1, 2 / 1.1, 1 / 2.1 add up to s; leaky ReLU makes -s to -0.2 s.
+    s = 2 + 1 + 1 + 2 / 1.1 + 1 / 2.1
+    found = ranking_score([ones, middle, last], jnp.float32(2), jnp.float32(1))
+    np.testing.assert_allclose(found, -0.2 * s + 0.5, rtol=1e-5)
+
+
+def test_authors_schedule():
+    # 2 constant epochs, then 5 that fall; the first of them at the full rate, the last at a fifth.
+    factor = constant_then_linear(20, 5, 10)
+    found = [float(factor(jnp.asarray(step))) for step in (0, 19, 20, 29, 30, 59, 60, 69)]
+    np.testing.assert_allclose(found, [1, 1, 1, 1, 0.8, 0.4, 0.2, 0.2], rtol=1e-6)
