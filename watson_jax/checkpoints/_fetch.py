@@ -123,14 +123,14 @@ def fetch(name: str) -> pathlib.Path:
                     f"replace it by {published.url} or delete it."
                 )
             return local
-    cached = _cache_folder() / name
+    cached = cache_folder() / name
     # A broken entry (a full disk, a stray edit) is simply downloaded again.
     if not cached.exists() or _mismatch(cached, published):
         _download(name, published, cached)
     return cached
 
 
-def _cache_folder() -> pathlib.Path:
+def cache_folder() -> pathlib.Path:
     if folder := os.environ.get("WATSON_JAX_CACHE"):
         return pathlib.Path(folder)
     import pooch  # here, because importing it takes longer than the rest of this library
