@@ -4,10 +4,9 @@ Images are float arrays `[..., height, width, channels]` in [0, 1]; the distorte
 the reference second; a loss returns one value for each pair.
 """
 
+from watson_jax import two_afc as two_afc
 from watson_jax._checks import RangeWarning as RangeWarning
-from watson_jax import two_afc as two_afc
 from watson_jax._get_loss import Loss as Loss
-from watson_jax import two_afc as two_afc
 from watson_jax._get_loss import get_loss as get_loss
 from watson_jax._params_io import load_params as load_params
 from watson_jax._params_io import save_params as save_params

@@ -6,14 +6,11 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from experiments._figures import DPI, image_figure, save_png
+
 MANIFOLD_LIMIT = 1.5  # the paper's figure 3
-_DPI = 100
-_MARGIN = {"left": 70, "right": 20, "bottom": 55, "top": 45}  # pixels
-_PNG = {"optimize": True}
 
 
 def tile(images: Float[np.ndarray, "rows columns height width 1"]) -> np.ndarray:
@@ -30,7 +27,7 @@ def manifold_latents(size: int) -> Float[np.ndarray, "size size 2"]:
 
 def save_manifold(path: Path, images: np.ndarray, *, title: str) -> None:
     """Draws decoded `manifold_latents`, `[size, size, height, width, 1]`, with latent axes."""
-    figure, axes = _image_figure(tile(images), title=title)
+    figure, axes = image_figure(tile(images), title=title)
     size, cell = images.shape[0], images.shape[2]
     ticks = np.linspace(0, size - 1, 7)
     centres = (ticks + 0.5) * cell - 0.5
@@ -39,7 +36,7 @@ def save_manifold(path: Path, images: np.ndarray, *, title: str) -> None:
     axes.set_yticks(centres, labels[::-1])
     axes.set_xlabel("latent variable 1")
     axes.set_ylabel("latent variable 2")
-    _save(figure, path)
+    save_png(figure, path)
 
 
 def save_reconstructions(
@@ -48,22 +45,22 @@ def save_reconstructions(
     """Draws held-out images, `[number, height, width, 1]`, each above its reconstruction."""
     height, width = data.shape[1:3]
     pairs = np.stack([x.reshape(-1, columns, height, width, 1) for x in (data, reconstructions)], 1)
-    figure, axes = _image_figure(tile(pairs.reshape(-1, *pairs.shape[2:])), title=title)
+    figure, axes = image_figure(tile(pairs.reshape(-1, *pairs.shape[2:])), title=title)
     rows = 2 * len(pairs)
     axes.set_yticks((np.arange(rows) + 0.5) * height - 0.5, ["data", "VAE"] * len(pairs))
     axes.set_xticks([])
     axes.set_xlabel("held-out images, each above its reconstruction")
-    _save(figure, path)
+    save_png(figure, path)
 
 
 def save_samples(path: Path, images: np.ndarray, *, columns: int, title: str) -> None:
     """Draws decoded draws from the prior, `[number, height, width, 1]`."""
     table = images.reshape(-1, columns, *images.shape[1:])
-    figure, axes = _image_figure(tile(table), title=title)
+    figure, axes = image_figure(tile(table), title=title)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.set_xlabel("decoded latents, drawn from the standard normal")
-    _save(figure, path)
+    save_png(figure, path)
 
 
 def save_curves(path: Path, rows: Sequence[Mapping[str, Any]], *, title: str) -> None:
@@ -74,7 +71,7 @@ def save_curves(path: Path, rows: Sequence[Mapping[str, Any]], *, title: str) ->
       rows: of `metrics.jsonl`.
       title: of the figure.
     """
-    figure = Figure(figsize=(9, 6.4), dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=(9, 6.4), dpi=DPI, layout="constrained")
     figure.suptitle(title)
     epochs = [row["epoch"] for row in rows]
     marker = "o" if len(rows) < 3 else None
@@ -93,23 +90,4 @@ def save_curves(path: Path, rows: Sequence[Mapping[str, Any]], *, title: str) ->
         axes.set_xlabel("epoch")
         axes.set_ylabel(label)
         axes.grid(alpha=0.3)
-    _save(figure, path)
-
-
-def _image_figure(image: np.ndarray, *, title: str, scale: int = 2) -> tuple[Figure, Axes]:
-    """A figure that shows every pixel of `image` as exactly `scale` by `scale` of its own."""
-    height, width = (scale * side for side in image.shape)
-    total_width = width + _MARGIN["left"] + _MARGIN["right"]
-    total_height = height + _MARGIN["bottom"] + _MARGIN["top"]
-    figure = Figure(figsize=(total_width / _DPI, total_height / _DPI), dpi=_DPI)
-    box = (_MARGIN["left"], _MARGIN["bottom"], width, height)
-    totals = (total_width, total_height, total_width, total_height)
-    axes = figure.add_axes(tuple(part / whole for part, whole in zip(box, totals, strict=True)))
-    axes.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="none")
-    axes.set_title(title)
-    return figure, axes
-
-
-def _save(figure: Figure, path: Path) -> None:
-    # The canvas of the figure itself: no global state and no window system, as pyplot has.
-    FigureCanvasAgg(figure).print_png(path, pil_kwargs=_PNG)
+    save_png(figure, path)
