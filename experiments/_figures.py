@@ -46,3 +46,8 @@ def save_png(figure: Figure, path: Path) -> None:
     """Writes the figure."""
     # The canvas of the figure itself: no global state and no window system, as pyplot has.
     FigureCanvasAgg(figure).print_png(path, pil_kwargs=_PNG)
+
+
+def short(name: str, most: int = 32) -> str:
+    """The end of a long path."""
+    return name if len(name) <= most else f"…{name[1 - most :]}"

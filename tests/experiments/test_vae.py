@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments._cli import UserError
 from experiments import _checkpoints
+from experiments._cli import UserError
 from experiments.vae import data, figures, train
 from experiments.vae.configs import PRESETS, VaeConfig
 from watson_jax.training import NonFiniteError

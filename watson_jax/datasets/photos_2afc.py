@@ -212,7 +212,7 @@ def _write(path: pathlib.Path, arrays: _Arrays) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as file:
-            np.savez(file, **arrays)
+            np.savez(file, **arrays)  # type: ignore[arg-type]
     except OSError as error:
         warnings.warn(
             f"Cannot write {path} ({error.strerror}), so that it is made again the next time; "

@@ -90,7 +90,7 @@ def watson_terms(
 ) -> Terms:
     """The terms of eq. 4 or 8, and those of the phases in eq. 10."""
     visible = coefficients.difference / visible_change(params, coefficients, options)
-    if not isinstance(params, WatsonDftParams):
+    if not isinstance(params, WatsonDftParams) or coefficients.angle is None:
         return Terms(visible, None)
     return Terms(visible, per_frequency(params.phase_weights) * coefficients.angle)
 

@@ -1,0 +1,1 @@
+"""Fitting losses to human judgements, and scoring them."""

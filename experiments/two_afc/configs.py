@@ -1,0 +1,115 @@
+"""Configurations of fitting losses to human judgements.
+
+`default` is how the packaged Watson weights were made; it needs no download.
+    python -m experiments.two_afc.main --loss=watson-dft --color=rgb    # 20 minutes on 2 CPU cores
+`paper` is the authors' schedule on BAPPS (their figure 6).
+    python -m experiments.two_afc.main --preset=paper --bapps_dir=DIR
+`paper-lpips` is the one for LPIPS's linear weights.
+    python -m experiments.two_afc.main --preset=paper-lpips --loss=lpips-vgg --bapps_dir=DIR
+`smoke` shows that everything runs.
+    python -m experiments.two_afc.main --preset=smoke                   # half a minute
+"""
+
+import dataclasses
+from typing import Any
+
+from experiments._cli import UserError, check_choice, user_errors
+from experiments.two_afc.data import DATA_NAMES
+from watson_jax._registry import CHANNELS, LOSSES, find_loss
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FitConfig:
+    """One fit: all combinations of seeds and learning rates, as trials side by side.
+
+    Attributes:
+      data: "photos-2afc" or "bapps".
+      bapps_dir: folder of the unpacked BAPPS archives.
+      color: "rgb" or "gray".
+      loss: name of the loss.
+      weights: where to start; "initial", another kind or a file. None: what suits the loss.
+      luminance: "image", or "batch" as in the authors' fit.
+      seed: of the first trial, and of the order of the records, which all trials share.
+      seeds: number of seeds; each has its own dropout and starting values.
+      learning_rates: Adam's, at the start.
+      start_noise: standard deviation of what a seed adds to each starting value.
+      dropout: whether the Watson losses drop half of their terms, as the authors' do.
+      ranking: how two distances become a choice: by "gamma" (eq. 11), or by LPIPS's small "network".
+      schedule: "cosine", or "linear" for the authors': constant, then falling in equal parts.
+      decay_epochs: how many of the epochs fall, with "linear".
+      epochs: passes over the data.
+      batch_size: records in a step.
+      records: use only so many records of each part of the data; None: all.
+    """
+
+    data: str = "photos-2afc"
+    bapps_dir: str | None = None
+    color: str = "rgb"
+    loss: str = "watson-dft"
+    weights: str | None = None
+    luminance: str = "image"
+    seed: int = 0
+    seeds: int = 5
+    learning_rates: tuple[float, ...] = (3e-3,)
+    start_noise: float = 0.05
+    dropout: bool = True
+    ranking: str | None = None
+    schedule: str = "cosine"
+    decay_epochs: int = 0
+    epochs: int = 25
+    batch_size: int = 50
+    records: int | None = None
+
+    def __post_init__(self) -> None:
+        check_choice("--data", self.data, DATA_NAMES)
+        check_choice("--color", self.color, CHANNELS)
+        check_choice("luminance", self.luminance, ("image", "batch"))
+        check_choice("schedule", self.schedule, ("cosine", "linear"))
+        with user_errors(rename={"`name`": "--loss"}):
+            object.__setattr__(self, "loss", find_loss(self.loss)[0])
+        if not LOSSES[self.loss].weights:
+            raise UserError(f"--loss must be one with parameters, got {self.loss!r}.")
+        lpips = self.loss.startswith("lpips")
+        if self.ranking is None:
+            object.__setattr__(self, "ranking", "network" if lpips else "gamma")
+        check_choice("ranking", str(self.ranking), ("gamma", "network"))
+        if self.weights is None:
+            object.__setattr__(self, "weights", "published" if lpips else "initial")
+        for name in ("seeds", "epochs", "batch_size", *(("records",) if self.records else ())):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        for name in ("seed", "start_noise", "decay_epochs"):
+            if getattr(self, name) < 0:
+                raise UserError(f"{name} must be at least 0, got {getattr(self, name)}.")
+        if self.decay_epochs > self.epochs:
+            raise UserError(
+                f"decay_epochs must be at most epochs, {self.epochs}, got {self.decay_epochs}."
+            )
+        if not all(rate > 0 for rate in self.learning_rates):
+            raise UserError(f"learning_rates must be above 0, got {self.learning_rates}.")
+
+    @property
+    def trials(self) -> list[tuple[int, float]]:
+        """(seed, learning rate) of each trial."""
+        return [
+            (seed, rate)
+            for rate in self.learning_rates
+            for seed in range(self.seed, self.seed + self.seeds)
+        ]
+
+
+_PAPER: dict[str, Any] = {
+    "data": "bapps",
+    "seeds": 1,
+    "start_noise": 0.0,
+    "schedule": "linear",
+}
+
+PRESETS = {
+    "default": FitConfig(),
+    "paper": FitConfig(**_PAPER, learning_rates=(2e-4,), epochs=20, decay_epochs=10),
+    "paper-lpips": FitConfig(
+        **_PAPER, loss="lpips-squeeze", learning_rates=(1e-4,), epochs=10, decay_epochs=5
+    ),
+    "smoke": FitConfig(seeds=2, epochs=2, records=100),
+}

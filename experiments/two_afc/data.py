@@ -1,0 +1,110 @@
+"""Human judgements by name, and the images that a loss sees of them."""
+
+import os
+from collections.abc import Collection
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, UInt8
+
+from experiments._cli import check_choice
+from watson_jax.datasets import JndData, TwoAfcData
+
+SPLITS = {"photos-2afc": ("train", "val-scenes", "val-types"), "bapps": ("train", "val")}
+JND_SPLITS = {"bapps-jnd": ("val",)}
+DATA_NAMES = tuple(SPLITS)
+IMAGE_SIZE = (64, 64)  # of all of them
+
+# What a reader of scores has to know about the people.
+NOTES = {
+    "photos-2afc": "People's choices are expected ones, from KADID-10k's opinions of whole photographs."
+}
+
+
+def load_data(
+    name: str,
+    *,
+    color: str,
+    data_dir: str | os.PathLike[str] | None = None,
+    splits: Collection[str] | None = None,
+) -> dict[str, TwoAfcData]:
+    """Reads judgements of which of two images is closer to a reference.
+
+    Args:
+      name: "photos-2afc" (needs no files) or "bapps".
+      color: "rgb" or "gray". Images are bytes of three channels either way; photos-2afc leaves out what
+        only colour shows.
+      data_dir: for "bapps": the folder with its unpacked archives, or the one of TensorFlow Datasets.
+      splits: which ones, of `SPLITS[name]`; None: all.
+
+    Returns:
+      The data of each split, by its name.
+
+    Raises:
+      ValueError: if a name is unknown, `data_dir` is missing, or files are damaged.
+      OSError: if files cannot be found.
+    """
+    check_choice("--data", name, SPLITS)
+    return {
+        split: _load_two_afc(name, split, color, data_dir)
+        for split in _chosen(splits, SPLITS[name])
+    }
+
+
+def load_jnd_data(
+    name: str,
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    splits: Collection[str] | None = None,
+) -> dict[str, JndData]:
+    """Reads judgements of whether two images look the same; the arguments are those of `load_data`."""
+    from watson_jax.datasets import load_bapps_jnd, load_bapps_jnd_tfds
+
+    check_choice("--data", name, JND_SPLITS)
+    _chosen(splits, JND_SPLITS[name])
+    folder = _bapps_folder(data_dir)
+    load = load_bapps_jnd_tfds if _is_prepared(folder, "jnd") else load_bapps_jnd
+    return {"val": load(folder)}
+
+
+def to_images(
+    values: UInt8[Array | np.ndarray, "*batch height width 3"], color: str
+) -> Float[Array, "*batch height width channels"]:
+    """Turns bytes into floats in [0, 1]: as they are with "rgb", their luma (JPEG's) with "gray"."""
+    images = jnp.asarray(values).astype(jnp.float32) / 255
+    if color == "rgb":
+        return images
+    red, green, blue = (images[..., i : i + 1] for i in range(3))
+    return 0.299 * red + 0.587 * green + 0.114 * blue
+
+
+def _load_two_afc(
+    name: str, split: str, color: str, data_dir: str | os.PathLike[str] | None
+) -> TwoAfcData:
+    if name == "photos-2afc":
+        from watson_jax.datasets import load_photos_2afc
+
+        return load_photos_2afc(split, color=color)
+    from watson_jax.datasets import load_bapps, load_bapps_tfds
+
+    folder = _bapps_folder(data_dir)
+    load = load_bapps_tfds if _is_prepared(folder, f"2afc-{split}") else load_bapps
+    return load(folder, "train" if split == "train" else "val")
+
+
+def _chosen(splits: Collection[str] | None, known: Collection[str]) -> Collection[str]:
+    for split in splits or ():
+        check_choice("--splits", split, known)
+    return known if splits is None else splits
+
+
+def _bapps_folder(data_dir: str | os.PathLike[str] | None) -> Path:
+    if data_dir is None:
+        raise ValueError("--bapps_dir must name the folder of BAPPS's unpacked archives.")
+    return Path(data_dir).expanduser()
+
+
+def _is_prepared(folder: Path, config: str) -> bool:
+    """Whether this is a folder of TensorFlow Datasets with a version of BAPPS in it."""
+    return any(folder.glob(f"bapps/{config}/*.*.*"))

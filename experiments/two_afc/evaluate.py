@@ -1,0 +1,242 @@
+"""Scores a list of losses on human judgements: from their names to tables and pictures."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import watson_jax as wj
+from experiments._cli import UserError, check_choice, user_errors
+from experiments._workdir import versions
+from experiments.two_afc.data import IMAGE_SIZE, JND_SPLITS, SPLITS, load_data, load_jnd_data
+from experiments.two_afc.disagreements import Choices, choices, save_disagreements
+from experiments.two_afc.figures import save_scores
+from experiments.two_afc.scoring import Judgements, check_images, distances, score
+from experiments.two_afc.tables import (
+    Row,
+    ScoreTable,
+    make_table,
+    published_rows,
+    write_csv,
+    write_tables,
+)
+from watson_jax._registry import find_loss
+from watson_jax.checkpoints import read_npz
+from watson_jax.datasets import TwoAfcData
+
+ALL_SPLITS = {**SPLITS, **JND_SPLITS}
+
+# Weights to which the published scores of a loss do not belong.
+_UNFITTED = ("initial",)
+_LPIPS_OWN = "published"  # its version 0.1, which the paper's authors did not score
+
+
+class MissingWeightsError(OSError):
+    """Weights that cannot be fetched; the text is one sentence."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Candidate:
+    """A loss to score.
+
+    Attributes:
+      name: as it was asked for.
+      loss: the canonical name of the loss.
+      fn: `fn(params, image, reference)`.
+      trials: sets of parameters: one, or those of every trial of a fit.
+      has_published_scores: whether the published scores of the loss are about weights as these.
+    """
+
+    name: str
+    loss: str
+    fn: Callable[[Any, Any, Any], Any]
+    trials: Sequence[Any]
+    has_published_scores: bool
+
+
+def load_candidate(name: str, *, color: str) -> Candidate:
+    """Loads what an entry of `--losses` names.
+
+    Args:
+      name: a loss, `loss:weights`, or the folder of a fit, which holds files `trial-*.npz`.
+      color: "rgb" or "gray".
+
+    Raises:
+      MissingWeightsError: if the weights exist, but cannot be had on this machine.
+      UserError: if the entry is wrong in itself.
+    """
+    if Path(name).is_dir():
+        return _load_fit(name, color)
+    given, _, weights = name.partition(":")
+    if "/" in given:
+        raise UserError(
+            f"--losses must name losses or folders of fits, got {name!r}, which is no folder."
+        )
+    with user_errors(rename={"`name`": "--losses"}):
+        loss, entry = find_loss(given)
+    kind = weights or entry.default_weights
+    try:
+        found = wj.get_loss(loss, color=color, weights=weights or None, image_size=IMAGE_SIZE)
+    except (ValueError, TypeError, OSError) as error:
+        if kind in entry.weights and isinstance(error, OSError):
+            raise MissingWeightsError(str(error)) from error
+        raise UserError(f"--losses={name}: {error}") from error
+    own = loss.startswith("lpips") and kind == _LPIPS_OWN
+    return Candidate(name, loss, found.fn, [found.params], kind not in _UNFITTED and not own)
+
+
+def score_losses(
+    names: Sequence[str],
+    *,
+    data: str,
+    color: str,
+    workdir: Path,
+    bapps_dir: str | None = None,
+    splits: Sequence[str] | None = None,
+    compare: Sequence[str] | None = None,
+    batch_size: int = 100,
+) -> list[ScoreTable]:
+    """Scores losses, prints a table for each split and leaves numbers and pictures in `workdir`.
+
+    Losses whose weights cannot be fetched are left out with a sentence.
+
+    Args:
+      names: the losses, as for `load_candidate`.
+      data: name of the data.
+      color: "rgb" or "gray".
+      workdir: folder to create, without earlier scores in it.
+      bapps_dir: the folder of BAPPS.
+      splits: of the data; by default all but "train".
+      compare: the two of the losses whose disagreements are drawn; by default the first and the last.
+      batch_size: records at once.
+
+    Raises:
+      UserError: if one of these is not as it should be.
+    """
+    check_choice("--data", data, ALL_SPLITS)
+    check_choice("--color", color, ("rgb", "gray"))
+    if repeated := [name for name in names if names.count(name) > 1]:
+        raise UserError(f"--losses must name every loss once, got {repeated[0]!r} repeatedly.")
+    if compare is not None:
+        if len(set(compare)) != 2:
+            raise UserError(f"--compare must be two losses, got {','.join(compare)!r}.")
+        for name in compare:
+            check_choice("--compare", name, names)
+    if (workdir / "scores.json").exists():
+        raise UserError(f"--workdir={workdir} already holds scores; name another folder.")
+    # The losses first: it may take minutes until the data are there.
+    candidates, left_out = _load_candidates(names, color)
+    parts = _load_parts(data, color, bapps_dir, splits)
+    for candidate in candidates:
+        _check_fits(candidate, next(iter(parts.values())), color)
+    pair = compare or [candidates[0].name, candidates[-1].name]
+    if missing := [name for name in pair if name in left_out]:
+        print(f"There is no picture of disagreements without {missing[0]}.")
+        pair = []
+    with user_errors(rename={str(workdir): f"--workdir={workdir}"}):
+        workdir.mkdir(parents=True, exist_ok=True)
+
+    tables, pictures = [], []
+    for split, part in parts.items():
+        rows, found = _score_split(candidates, part, split, color, batch_size)
+        if data == "bapps" and split == "val":
+            rows = _with_published(rows, candidates, color)
+        table = make_table(part, rows, name=data, split=split, color=color)
+        print(table.format(shutil.get_terminal_size((120, 24)).columns), end="\n\n")
+        tables.append(table)
+        pictures.append(workdir / f"scores-{split}.png")
+        save_scores(pictures[-1], table)
+        if isinstance(part, TwoAfcData) and len(set(pair)) == 2:
+            pictures.append(workdir / f"disagreements-{split}.png")
+            a, b = (_first_choices(name, found[name], part) for name in pair)
+            title = f"Where two losses disagree most: {table.title}"
+            save_disagreements(pictures[-1], part, a, b, color=color, title=title, note=table.note)
+    numbers = [workdir / "scores.json", workdir / "scores.csv"]
+    write_tables(numbers[0], tables, versions=versions(), losses=list(names), left_out=left_out)
+    write_csv(numbers[1], tables)
+    print("Files:", *pictures, *numbers, sep="\n  ")
+    return tables
+
+
+def _load_fit(name: str, color: str) -> Candidate:
+    flag = f"--losses={name}"
+    paths = sorted(Path(name).glob("trial-*.npz"))
+    if not paths:
+        raise UserError(f"{flag} must be the folder of a fit, with files trial-*.npz; it has none.")
+    with user_errors():
+        losses = {str(read_npz(path).get("loss")) for path in paths}
+        if len(losses) > 1:
+            raise UserError(f"{flag} must hold the trials of one loss, got {', '.join(losses)}.")
+        (loss,) = losses
+        found = [
+            wj.get_loss(loss, color=color, weights=path, image_size=IMAGE_SIZE) for path in paths
+        ]
+    return Candidate(name, loss, found[0].fn, [one.params for one in found], True)
+
+
+def _load_parts(
+    data: str, color: str, bapps_dir: str | None, splits: Sequence[str] | None
+) -> dict[str, Judgements]:
+    wanted = splits or [split for split in ALL_SPLITS[data] if split != "train"]
+    with user_errors(rename={"`folder`": "--bapps_dir", "`data_dir`": "--bapps_dir"}):
+        if data in JND_SPLITS:
+            return {**load_jnd_data(data, data_dir=bapps_dir, splits=wanted)}
+        return {**load_data(data, color=color, data_dir=bapps_dir, splits=wanted)}
+
+
+def _load_candidates(names: Sequence[str], color: str) -> tuple[list[Candidate], dict[str, str]]:
+    """The losses that can be scored, and why others cannot."""
+    candidates, left_out = [], {}
+    for name in names:
+        try:
+            candidates.append(load_candidate(name, color=color))
+        except MissingWeightsError as error:
+            left_out[name] = str(error)
+            print(f"{name} is left out. {error}")
+    if not candidates:
+        raise UserError(f"--losses={','.join(names)}: none of them can be scored without weights.")
+    return candidates, left_out
+
+
+def _check_fits(candidate: Candidate, part: Judgements, color: str) -> None:
+    try:
+        check_images(candidate.fn, candidate.trials[0], part, color)
+    except ValueError as error:
+        raise UserError(f"--losses={candidate.name} cannot be used here: {error}") from error
+
+
+def _first_choices(name: str, found: tuple[np.ndarray, ...], part: TwoAfcData) -> Choices:
+    """Those of the first trial."""
+    d0, d1 = found
+    return choices(name, d0[0], d1[0], part.preference)
+
+
+def _score_split(
+    candidates: Sequence[Candidate], part: Judgements, split: str, color: str, batch_size: int
+) -> tuple[list[Row], dict[str, tuple[np.ndarray, ...]]]:
+    """A row for each loss, and its distances."""
+    found = {}
+    for candidate in candidates:
+        try:
+            found[candidate.name] = distances(
+                candidate.fn, candidate.trials, part, color,
+                batch_size=batch_size, description=f"{split}, {candidate.name}",
+            )  # fmt: skip
+        except FloatingPointError as error:
+            raise UserError(f"--losses={candidate.name}: {error}") from error
+    return [Row(name, "loss", score(of_loss, part)) for name, of_loss in found.items()], found
+
+
+def _with_published(rows: list[Row], candidates: Sequence[Candidate], color: str) -> list[Row]:
+    """Each row followed by the published one that belongs to it."""
+    result = []
+    for row, candidate in zip(rows, candidates, strict=True):
+        result.append(row)
+        if candidate.has_published_scores:
+            result += published_rows(candidate.name, candidate.loss, color)
+    return result

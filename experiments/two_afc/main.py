@@ -1,0 +1,65 @@
+"""Fits a loss to human judgements which of two distorted images is closer to the original.
+
+    python -m experiments.two_afc.main
+    python -m experiments.two_afc.main --loss=watson-dct --color=gray --seeds=5
+    python -m experiments.two_afc.main --preset=paper --bapps_dir=DIR
+
+All trials (seeds times learning rates) run side by side. Interrupted, the same command goes on where it
+was. The presets are described in `experiments/two_afc/configs.py`.
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from experiments import _cli
+from experiments.two_afc.configs import PRESETS, FitConfig
+from experiments.two_afc.data import DATA_NAMES
+
+_PRESET = flags.DEFINE_string("preset", "default", f"One of {', '.join(PRESETS)}.")
+_NAMED = {
+    "data": flags.DEFINE_string("data", None, f"Judgements: one of {', '.join(DATA_NAMES)}."),
+    "bapps_dir": flags.DEFINE_string("bapps_dir", None, "For bapps: the unpacked archives."),
+    "loss": flags.DEFINE_string("loss", None, "What to fit, such as watson-dft or lpips-vgg."),
+    "color": flags.DEFINE_string("color", None, "rgb or gray."),
+    "weights": flags.DEFINE_string("weights", None, "Where to start: initial, or a file, …"),
+    "seeds": flags.DEFINE_string("seeds", None, "Number of seeds."),
+    "learning_rates": flags.DEFINE_string("learning_rates", None, "One or more, by commas."),
+    "epochs": flags.DEFINE_string("epochs", None, "Passes over the judgements."),
+}
+_SET = flags.DEFINE_multi_string("set", [], "Any other field, such as --set=dropout=false.")
+_RESUME = flags.DEFINE_bool("resume", True, "Whether to go on with a run that is in --workdir.")
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Where results go; by default runs/fit-<loss>-<color>-<data>."
+)
+
+
+def config_from_flags() -> FitConfig:
+    """The preset with what the flags change."""
+    _cli.check_choice("--preset", _PRESET.value, PRESETS)
+    named = [(f"--{n}", n, flag.value) for n, flag in _NAMED.items() if flag.value is not None]
+    changes = named + _cli.split_assignments("--set", _SET.value)
+    preset = PRESETS[_PRESET.value]
+    if any(field == "loss" for _, field, _ in changes):
+        # What follows from the loss is to follow from this one.
+        changes = [("", "ranking", "none"), ("", "weights", "none"), *changes]
+    return _cli.override(preset, changes)
+
+
+def main() -> None:
+    """Reads the flags and fits."""
+    config = config_from_flags()
+    default = Path("runs") / f"fit-{config.loss}-{config.color}-{config.data}"
+    # After the flags, because these imports take seconds.
+    from experiments.two_afc.fit import fit_and_evaluate
+    from watson_jax.training import NonFiniteError
+
+    workdir = Path(_WORKDIR.value) if _WORKDIR.value else default
+    try:
+        fit_and_evaluate(config, workdir, resume=_RESUME.value)
+    except NonFiniteError as error:
+        raise _cli.UserError(f"{error} A lower --learning_rates=… may help.") from error
+
+
+if __name__ == "__main__":
+    _cli.run(main)

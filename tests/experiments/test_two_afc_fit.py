@@ -1,0 +1,174 @@
+"""The experiment that fits losses to human judgements."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+
+import watson_jax as wj
+from experiments import _cli
+from experiments.two_afc import fit
+from experiments.two_afc.configs import PRESETS, FitConfig
+from watson_jax.datasets import TwoAfcData
+
+CONFIG = FitConfig(
+    color="gray", loss="watson-dct", seeds=2, learning_rates=(1e-2, 1e-3), epochs=3, batch_size=4
+)
+
+
+@pytest.fixture(autouse=True)
+def standard_promotion():
+    """Optax's Adam mixes its integer step count with floats."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+def judgements(number, seed):
+    """People prefer what has less noise."""
+    rng = np.random.default_rng(seed)
+    reference = rng.integers(40, 216, (number, 16, 16, 3))
+    noise = rng.uniform(1, 40, (2, number, 1, 1, 1))
+    first, second = np.clip(reference + noise * rng.normal(size=(2, *reference.shape)), 0, 255)
+    return TwoAfcData(
+        *(np.uint8(x) for x in (reference, first, second)),
+        preference=np.float32(noise[1] < noise[0]).ravel(),
+        categories={"noise": np.arange(number)},
+    )
+
+
+def load_data(*_, **__):
+    return {"train": judgements(10, 0), "val": judgements(6, 1)}
+
+
+@pytest.fixture(autouse=True)
+def synthetic_data(monkeypatch):
+    monkeypatch.setattr(fit, "load_data", load_data)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A whole run."""
+    with pytest.MonkeyPatch.context() as patch, jax.numpy_dtype_promotion("standard"):
+        patch.setattr(fit, "load_data", load_data)
+        workdir = tmp_path_factory.mktemp("fit") / "run"
+        return workdir, fit.fit_and_evaluate(CONFIG, workdir)
+
+
+def test_a_fit_leaves_parameters_numbers_and_a_picture(finished):
+    workdir, result = finished
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert rows == result.metrics
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert rows[-1]["step"] == 6  # the last, partial batch of each epoch is dropped
+    assert len(rows[-1]["val_agreement"]) == 4
+    params = wj.load_params("watson-dct", color="gray", weights=workdir / "params.npz")
+    jax.tree.map(np.testing.assert_array_equal, params, result.params)
+    table = json.loads((workdir / "result.json").read_text())
+    assert [(t["seed"], t["learning_rate"]) for t in table["trials"]] == CONFIG.trials
+    best = table["best_on_training_records"]
+    assert best["train_loss"] == min(t["train_loss"] for t in table["trials"])
+    assert (workdir / best["file"]).read_bytes() == (workdir / "params.npz").read_bytes()
+    assert all(path.is_file() for path in result.files)
+    assert (workdir / "curves.png").stat().st_size < 300_000
+
+
+def test_an_interrupted_fit_goes_on_to_the_same_end(finished, tmp_path, monkeypatch):
+    _, whole = finished
+    workdir = tmp_path / "run"
+
+    # Interrupted within the second epoch, of which nothing is kept but what is done again.
+    class Interrupting(fit.tqdm.tqdm):
+        def update(self, n=1):
+            super().update(n)
+            if self.n == 3:
+                raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fit.tqdm, "tqdm", Interrupting)
+        with pytest.raises(KeyboardInterrupt):
+            fit.fit_and_evaluate(CONFIG, workdir)
+    resumed = fit.fit_and_evaluate(CONFIG, workdir)
+    jax.tree.map(np.testing.assert_array_equal, resumed.trials, whole.trials)
+    for ours, theirs in zip(resumed.metrics, whole.metrics, strict=True):
+        assert ours | {"seconds": 0} == theirs | {"seconds": 0}
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [1, 2, 3]
+
+
+def test_another_run_in_the_folder_is_left_alone(finished):
+    workdir, _ = finished
+    before = (workdir / "params.npz").read_bytes()
+    other = dataclasses.replace(CONFIG, seed=7)
+    with pytest.raises(_cli.UserError, match=r"holds another run \(seed = 0 there, 7 here\)"):
+        fit.fit_and_evaluate(other, workdir)
+    with pytest.raises(_cli.UserError, match="already holds a run; name another folder"):
+        fit.fit_and_evaluate(CONFIG, workdir, resume=False)
+    assert (workdir / "params.npz").read_bytes() == before
+
+
+def test_adaptive_can_be_fitted(tmp_path):
+    config = dataclasses.replace(CONFIG, loss="adaptive", epochs=1, learning_rates=(1e-2,))
+    result = fit.fit_and_evaluate(config, tmp_path)
+    assert result.params.alpha_latent.shape == (16, 16, 3)
+    assert np.isfinite(result.metrics[0]["train_loss"]).all()
+
+
+def test_features_that_cost_much_are_computed_once(tmp_path, monkeypatch):
+    calls = []
+    make = fit.fittable
+
+    def costly(params, **options):
+        loss = make(params, **options)
+
+        def features(images, references):
+            calls.append(images.shape)
+            return loss.features(images, references)
+
+        return dataclasses.replace(loss, features=features, costly_features=True)
+
+    monkeypatch.setattr(fit, "fittable", costly)
+    result = fit.fit_and_evaluate(CONFIG, tmp_path)
+    assert len(calls) == 4  # traced once for each image and split, not with the steps
+    assert np.isfinite(result.metrics[-1]["val_loss"]).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"loss": "l2"}, "--loss must be one with parameters, got 'l2'"),
+        ({"loss": "watson-dtf"}, "did you mean 'watson-dft'"),
+        ({"data": "bapp"}, "--data must be one of .*did you mean 'bapps'"),
+        ({"color": "grey"}, "--color must be one of rgb, gray, got 'grey'; did you mean 'gray'"),
+        ({"epochs": 0}, "epochs must be at least 1, got 0"),
+        ({"decay_epochs": 30}, "decay_epochs must be at most epochs, 25, got 30"),
+        ({"learning_rates": (1e-3, 0.0)}, "learning_rates must be above 0"),
+    ],
+)
+def test_wrong_configurations_are_one_sentence(changes, message):
+    with pytest.raises(_cli.UserError, match=message):
+        FitConfig(**changes)
+
+
+def test_too_few_records_for_a_batch(tmp_path):
+    config = dataclasses.replace(CONFIG, batch_size=50)
+    with pytest.raises(_cli.UserError, match="batch_size must be at most 10, got 50"):
+        fit.fit_and_evaluate(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_paper_presets_are_the_authors_schedule():
+    paper, lpips = PRESETS["paper"], PRESETS["paper-lpips"]
+    assert (paper.epochs, paper.decay_epochs, paper.batch_size) == (20, 10, 50)
+    assert (paper.learning_rates, paper.ranking, paper.weights) == ((2e-4,), "gamma", "initial")
+    assert (lpips.epochs, lpips.decay_epochs, lpips.ranking) == (10, 5, "network")
+
+
+def test_flags_of_lists_and_switches():
+    flags = [("--learning_rates", "learning_rates", "1e-3,2e-3"), ("dropout", "dropout", "false")]
+    config = _cli.override(FitConfig(), flags)
+    assert config.learning_rates == (1e-3, 2e-3)
+    assert config.dropout is False
+    with pytest.raises(_cli.UserError, match="dropout must be true or false, got 'no'"):
+        _cli.override(FitConfig(), [("dropout", "dropout", "no")])
