@@ -104,7 +104,6 @@ def test_names_are_read_generously(name):
             ValueError,
             "cannot be 'initial' for lpips-vgg",
         ),
-        (lambda: wj.get_loss("watson-dft"), TypeError, "`weights` must be given for watson-dft"),
         (
             lambda: wj.get_loss("watson-dft", weights="publishd"),
             FileNotFoundError,
@@ -242,3 +241,18 @@ def test_losses_without_parameters():
 def test_the_authors_names():
     for theirs, ours in (("deeploss-vgg", "lpips-vgg"), ("Deeploss_Squeeze", "lpips-squeeze")):
         assert find_loss(theirs)[0] == ours
+
+
+@pytest.mark.parametrize("color", ["rgb", "gray"])
+@pytest.mark.parametrize("name", ["watson-dft", "watson-dct"])
+def test_packaged_weights_are_the_default_and_need_no_network(name, color, monkeypatch, tmp_path):
+    monkeypatch.setenv("WATSON_JAX_WEIGHTS_DIR", str(tmp_path))
+    monkeypatch.setenv("WATSON_JAX_CACHE", str(tmp_path))
+    params = wj.load_params(name, color=color)
+    packaged = wj.load_params(name, color=color, weights="packaged")
+    jax.tree.map(np.testing.assert_array_equal, params, packaged)
+    initial = wj.load_params(name, color=color, weights="initial")
+    assert jax.tree.structure(params) == jax.tree.structure(initial)
+    assert np.any(params.thresholds != initial.thresholds)
+    assert np.all(params.pooling_exponent > 0.3)
+    assert not list(tmp_path.iterdir())

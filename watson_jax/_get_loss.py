@@ -60,7 +60,7 @@ def get_loss(
 
     Raises:
       ValueError: if a name or an option's value is unknown.
-      TypeError: if the loss has no such option, or `weights` is missing.
+      TypeError: if the loss has no such option or no `weights`.
       OSError: if a file cannot be found or fetched.
 
     Example:

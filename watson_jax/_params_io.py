@@ -32,11 +32,11 @@ def load_params(
     Args:
       name: the loss, such as "watson-dft".
       color: "rgb" or "gray".
-      weights: "initial" for the starting values of a fit; "published" for the authors' fit (for LPIPS
-        its own v0.1), fetched once and cached, where `WATSON_JAX_WEIGHTS_DIR` names a folder that is
-        looked at first; "paper" for the linear weights of LPIPS that the paper's authors tuned; or the
-        path of a file that `save_params` or the authors' code wrote. Required for the Watson losses;
-        "initial" by default for Adaptive and "published" for LPIPS.
+      weights: "packaged" for this library's own fit of the Watson losses, which ships with it and is
+        their default; "published" for the authors' fit (for LPIPS its own v0.1 and its default), fetched
+        once and cached, where `WATSON_JAX_WEIGHTS_DIR` names a folder that is looked at first; "paper"
+        for the linear weights of LPIPS that the paper's authors tuned; "initial" for the starting values
+        of a fit, Adaptive's default; or the path of a file that `save_params` or the authors' code wrote.
       image_size: (height, width) of the images; only Adaptive's initial weights need it.
 
     Returns:
@@ -45,7 +45,7 @@ def load_params(
     Raises:
       ValueError: if a name is unknown, or the file is damaged, hostile or of another loss or colour
         (`watson_jax.CheckpointError`).
-      TypeError: if `weights` or `image_size` is missing, or the loss has no parameters.
+      TypeError: if `image_size` is missing, or the loss has no parameters to take `weights`.
       OSError: if the file cannot be found or fetched.
 
     Example:
@@ -62,16 +62,18 @@ def load_params(
             )
         return ()
     choices = f"{', '.join(map(repr, entry.weights))} or the path of a file"
-    weights = weights if weights is not None else entry.default_weights
-    if weights is None:
-        raise TypeError(f"`weights` must be given for {name}: {choices}.")
+    weights = entry.default_weights if weights is None else weights
+    assert weights is not None
     if weights == "initial" and "initial" not in entry.weights:
         raise ValueError(
             f"`weights` cannot be 'initial' for {name}, whose network says nothing about images before "
             f"it is trained; take {choices}."
         )
     if weights in entry.weights:
-        return jax.tree.map(jnp.float32, entry.weights[str(weights)](color, image_size))
+        made = entry.weights[str(weights)](color, image_size)
+        if isinstance(made, pathlib.Path):
+            made = _read(name, entry, made, color)
+        return jax.tree.map(jnp.float32, made)
     path = pathlib.Path(weights)
     if not path.is_file():
         near = difflib.get_close_matches(str(weights), entry.weights, n=1)

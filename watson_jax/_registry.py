@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -36,6 +37,9 @@ from watson_jax.losses._watson_params import (
 
 CHANNELS = {"rgb": 3, "gray": 1}
 
+PACKAGED = pathlib.Path(__file__).parent / "packaged"
+"""Weights that ship with the library; MODEL_CARD.md in it says where they come from."""
+
 State = Mapping[str, np.ndarray]
 ImageSize = tuple[int, int] | None
 
@@ -47,7 +51,8 @@ class LossEntry:
     Attributes:
       function: the public function; parameters come first if there are any, options are keywords.
       params_type: the class of its parameters.
-      weights: ways to make parameters from (colour, image size), by the names that `weights` takes.
+      weights: by the names that `weights` takes, ways to make parameters from (colour, image size), or
+        the path of the file that holds them.
       default_weights: the one that is meant when none is named; None: one must be named.
       from_torch: reads a state dict that the authors' code wrote, given the colour.
       check: raises `CheckpointError` if parameters from a file are not those of this loss and colour.
@@ -70,6 +75,7 @@ class LossEntry:
 
 
 def _watson(
+    name: str,
     function: Callable[..., Any],
     params_type: type,
     initial: Callable[[int], Any],
@@ -108,9 +114,11 @@ def _watson(
         function=function,
         params_type=params_type,
         weights={
-            "initial": lambda color, _: initial(CHANNELS[color]),
+            "packaged": lambda color, _: PACKAGED / f"{name}-{color}.npz",
             "published": lambda color, _: _published(published, from_torch, color),
+            "initial": lambda color, _: initial(CHANNELS[color]),
         },
+        default_weights="packaged",
         from_torch=from_torch,
         check=check,
     )
@@ -187,9 +195,14 @@ LOSSES: dict[str, LossEntry] = {
     "ms-ssim": LossEntry(ms_ssim),
     "adaptive": _adaptive(),
     "watson-dct": _watson(
-        watson_dct, WatsonDctParams, initial_watson_dct_params, "{color}_watson_dct_trial0.pth"
+        "watson-dct",
+        watson_dct,
+        WatsonDctParams,
+        initial_watson_dct_params,
+        "{color}_watson_dct_trial0.pth",
     ),
     "watson-dft": _watson(
+        "watson-dft",
         watson_dft,
         WatsonDftParams,
         initial_watson_dft_params,

@@ -1,7 +1,7 @@
 """Configurations of fitting losses to human judgements.
 
 `default` is how the packaged Watson weights were made; it needs no download.
-    python -m experiments.two_afc.main --loss=watson-dft --color=rgb    # 20 minutes on 2 CPU cores
+    python -m experiments.two_afc.main --loss=watson-dft --color=rgb    # 8 minutes on 2 CPU cores
 `paper` is the authors' schedule on BAPPS (their figure 6).
     python -m experiments.two_afc.main --preset=paper --bapps_dir=DIR
 `paper-lpips` is the one for LPIPS's linear weights.

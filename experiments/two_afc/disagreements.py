@@ -18,6 +18,7 @@ from watson_jax.datasets import TwoAfcData
 _PATCH = 128  # aimed-at side of a shown patch; this and what follows in pixels
 _GAP, _BETWEEN, _BELOW = 10, 44, 66  # beside a patch, between the halves, below a patch
 _LINE = 17
+_FLAT = 12  # of 255, standard deviation over an image
 _AGREES, _OPPOSES = "#007A5A", "#C04A00"  # Okabe and Ito's green and vermilion, darker for text
 _ORDER = ("first", "reference", "second")
 
@@ -64,15 +65,17 @@ def worst_cases(
 ) -> Int[np.ndarray, " cases"]:
     """The records where one loss agrees with people and the other opposes them most strongly.
 
-    Strong is where people are decided and the other loss is so for the wrong image. No pair of images
+    Strong is where people are decided and the other loss is so for the wrong image. References with
+    something to see come first: of flat ones, opinions of whole photographs say little. No pair of images
     comes twice, and no combination of categories if there are enough of them.
     """
     candidates = np.flatnonzero(right.agrees & wrong.opposes)
+    is_flat = np.array([data.reference[record].std() < _FLAT for record in candidates], bool)
     strength = np.abs(2 * data.preference - 1) * np.abs(wrong.preference)
     seen: set[Any] = set()
     cases: list[int] = []
     repeated: list[int] = []
-    for record in candidates[np.argsort(-strength[candidates], kind="stable")]:
+    for record in candidates[np.lexsort((-strength[candidates], is_flat))]:
         if len(cases) == number:
             break
         pair = frozenset(np.asarray(x[record]).tobytes() for x in (data.first, data.second))

@@ -296,6 +296,8 @@ def fit(tmp_path):
 
 
 def test_from_names_to_files(fake_data, fit, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "120")
+
     def no_network(name):
         raise wj.DownloadError(f"Cannot download {name}: fetch it by hand.")
 
