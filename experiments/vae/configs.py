@@ -19,8 +19,10 @@ from watson_jax._registry import LOSSES, find_loss
 # down to halves: with them, the distance from an MNIST digit to the mean digit counts as much.
 LOG_WEIGHTS = {
     ("watson-dft", "published"): 0.0,
+    ("watson-dft", "packaged"): 1.5,
     ("watson-dft", "initial"): 4.0,
     ("watson-dct", "published"): 2.0,
+    ("watson-dct", "packaged"): 4.5,
     ("watson-dct", "initial"): 4.5,
 }
 
@@ -40,7 +42,7 @@ class VaeConfig:
       data: name of the data set.
       data_dir: folder of its files, where it has any.
       loss: name of the reconstruction loss.
-      weights: its parameters: "initial", "published" or a path.
+      weights: its parameters: "packaged", "published", "initial" or a path. None: the loss's default.
       log_weight: the paper's λ: the reconstruction loss counts e^λ. None: what suits the loss.
       phase_floor: amplitude below which Watson-DFT fades phases out; on black they are noise.
       luminance_floor: lower bound of the Watson losses' brightness ratio. With both floors at 0.01,
@@ -59,7 +61,7 @@ class VaeConfig:
     data: str = "mnist"
     data_dir: str | None = None
     loss: str = "watson-dft"
-    weights: str = "published"
+    weights: str | None = None
     log_weight: float | None = None
     phase_floor: float = 0.1
     luminance_floor: float = 0.1
@@ -102,13 +104,14 @@ class VaeConfig:
         """λ, from the table if none is set."""
         if self.log_weight is not None:
             return self.log_weight
-        kind = "initial" if self.weights == "initial" else "published"
-        return LOG_WEIGHTS.get((self.loss, kind), 0.0)
+        kind = self.weights or LOSSES[self.loss].default_weights
+        # A file is most likely a fit as the packaged ones are.
+        return LOG_WEIGHTS.get((self.loss, str(kind)), LOG_WEIGHTS[self.loss, "packaged"])
 
     @property
     def loss_options(self) -> dict[str, Any]:
         """Keyword arguments for `watson_jax.get_loss`."""
-        options: dict[str, Any] = {"weights": self.weights} if LOSSES[self.loss].weights else {}
+        options: dict[str, Any] = {"weights": self.weights} if self.weights else {}
         if not self.loss.startswith("watson"):
             return options
         options["luminance_floor"] = self.luminance_floor
@@ -124,7 +127,6 @@ class VaeConfig:
 
 _DEFAULT = VaeConfig(
     data="digits",
-    weights="initial",
     phase_floor=0.2,
     luminance_floor=0.3,
     features=(8, 16),
@@ -137,7 +139,7 @@ _DEFAULT = VaeConfig(
 
 PRESETS = {
     "default": _DEFAULT,
-    "paper": VaeConfig(),
+    "paper": VaeConfig(weights="published"),
     "smoke": dataclasses.replace(
         _DEFAULT, features=(2, 4), hidden=16, epochs=2, halving_epochs=1, batch_size=64
     ),

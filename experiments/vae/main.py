@@ -21,7 +21,9 @@ _DATA_DIR = flags.DEFINE_string(
     "data_dir", None, "For mnist: a TensorFlow Datasets folder, or one with the IDX files."
 )
 _LOSS = flags.DEFINE_string("loss", None, "Reconstruction loss, such as watson-dft or watson-dct.")
-_WEIGHTS = flags.DEFINE_string("weights", None, "The loss's: initial, published, or a file.")
+_WEIGHTS = flags.DEFINE_string(
+    "weights", None, "The loss's: packaged, published, initial, or a file."
+)
 _SEED = flags.DEFINE_string("seed", None, "Seed of everything random.")
 _EPOCHS = flags.DEFINE_string(
     "epochs", None, "Length of training; the learning rate's decay is stretched with it."
