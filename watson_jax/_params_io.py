@@ -35,8 +35,9 @@ def load_params(
       weights: "packaged" for this library's own fit of the Watson losses, which ships with it and is
         their default; "published" for the authors' fit (for LPIPS its own v0.1 and its default), fetched
         once and cached, where `WATSON_JAX_WEIGHTS_DIR` names a folder that is looked at first; "paper"
-        for the linear weights of LPIPS that the paper's authors tuned; "initial" for the starting values
-        of a fit, Adaptive's default; or the path of a file that `save_params` or the authors' code wrote.
+        for the linear weights of LPIPS that the paper's authors tuned; "initial" for the starting
+        values of a fit, Adaptive's default; or the path of a file that `save_params` or the authors'
+        code wrote.
       image_size: (height, width) of the images; only Adaptive's initial weights need it.
 
     Returns:

@@ -66,8 +66,8 @@ def worst_cases(
     """The records where one loss agrees with people and the other opposes them most strongly.
 
     Strong is where people are decided and the other loss is so for the wrong image. References with
-    something to see come first: of flat ones, opinions of whole photographs say little. No pair of images
-    comes twice, and no combination of categories if there are enough of them.
+    something to see come first: of flat ones, opinions of whole photographs say little. No pair of
+    images comes twice, and no combination of categories if there are enough of them.
     """
     candidates = np.flatnonzero(right.agrees & wrong.opposes)
     is_flat = np.array([data.reference[record].std() < _FLAT for record in candidates], bool)

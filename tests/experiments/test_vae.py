@@ -156,7 +156,8 @@ def test_shorter_schedules_keep_their_shape():
 
 
 def test_weight_of_the_loss_can_be_set():
-    assert VaeConfig(loss="Watson_DFT", weights="published").reconstruction_log_weight == 0  # the authors'
+    authors = VaeConfig(loss="Watson_DFT", weights="published")
+    assert authors.reconstruction_log_weight == 0
     assert dataclasses.replace(SMOKE, log_weight=1.5).reconstruction_log_weight == 1.5
 
 
