@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tqdm
-from flax import nnx
 
 import watson_jax as wj
 from experiments import _checkpoints
@@ -29,6 +28,7 @@ from watson_jax.training import (
     make_eval_step,
     make_train_chunk,
     make_train_step,
+    merge_model,
 )
 
 _MANIFOLD_SIZE = 15
@@ -114,7 +114,7 @@ def train_and_evaluate(config: VaeConfig, workdir: Path) -> Result:
             log.add(entry)
 
     _checkpoints.save(workdir, int(state.step), state)
-    model = nnx.merge(graphdef, state.params)
+    model = merge_model(graphdef, state.params, state.batch_stats)
     pictures = draw(model, config, workdir, log.rows, images.test, sample_key)
     print("Pictures:", *pictures, sep="\n  ")
     return Result(state, log.rows, pictures)
@@ -168,7 +168,7 @@ def _evaluate(
     for start in range(0, len(images), config.batch_size):
         indices = np.minimum(np.arange(start, start + config.batch_size), len(images) - 1)
         batch_key = jax.random.fold_in(key, start)
-        batches.append(evaluate_batch(state.params, loss_params, images, indices, batch_key))
+        batches.append(evaluate_batch(state, loss_params, images, indices, batch_key))
     return {
         name: float(np.concatenate([batch[name] for batch in batches])[: len(images)].mean())
         for name in batches[0]

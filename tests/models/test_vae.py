@@ -1,4 +1,6 @@
-"""MnistVAE is the paper's model, layer for layer."""
+"""MnistVAE and CelebAVAE are the paper's models, layer for layer."""
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -6,14 +8,27 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from watson_jax.models import MnistVAE, upsample_twice
+from watson_jax.models import CelebAVAE, MnistVAE, _vae, upsample_twice
+from watson_jax.models._layers import BatchNorm
 
-# Our layers in the module order of the authors' model, for the recorded formula weights.
-LAYERS = (
-    "encoder_conv_fine", "encoder_conv_coarse", "encoder_dense", "mean", "log_variance",
-    "decoder_dense", "decoder_unflatten", "decoder_conv_coarse", "decoder_conv_fine_1",
-    "decoder_conv_fine_2", "decoder_conv_out",
-)  # fmt: skip
+# Our layers in the module order of the authors' models, for the recorded formula weights.
+DENSE = ("encoder_dense", "mean", "log_variance", "decoder_dense", "decoder_unflatten")
+LAYERS = {
+    MnistVAE: (
+        "encoder_conv_fine", "encoder_conv_coarse", *DENSE, "decoder_conv_coarse",
+        "decoder_conv_fine_1", "decoder_conv_fine_2", "decoder_conv_out",
+    ),
+    CelebAVAE: (
+        "encoder_conv_fine", "encoder_conv_middle", "encoder_conv_coarse", *DENSE,
+        "decoder_conv_coarse", "decoder_conv_middle", "decoder_conv_fine_1", "decoder_conv_fine_2",
+        "decoder_conv_out",
+    ),
+}  # fmt: skip
+NARROW = {
+    MnistVAE: {"features": (2, 3), "hidden": 4, "latent_size": 5},
+    CelebAVAE: {"features": (2, 3, 4), "hidden": 4, "latent_size": 5},
+}
+both = pytest.mark.parametrize("model_class", LAYERS, ids=lambda model_class: model_class.__name__)
 
 
 def formula(size, seed):
@@ -29,51 +44,71 @@ def formula(size, seed):
 
 def fill_with_formula(model):
     """Sets all parameters; the formula runs over PyTorch's layouts (OIHW, features from CHW)."""
-    for index, name in enumerate(LAYERS):
+    for index, name in enumerate(LAYERS[type(model)]):
         layer = getattr(model, name)
-        kernel = layer.kernel[...]
-        fan_in = kernel.size // kernel.shape[-1]
-        values = (2 * formula(kernel.size, 2000 + index) - 1) * np.sqrt(3 / fan_in)
-        bias = ((2 * formula(kernel.shape[-1], 3000 + index) - 1) * 0.05).astype(np.float32)
-        if kernel.ndim == 4:
-            height, width, inputs, outputs = kernel.shape
+        shape = layer.kernel.shape
+        size = int(np.prod(shape))
+        values = formula(size, 2000 + index)
+        values -= 0.5  # in place, since CelebAVAE's are large
+        values *= 2 * np.sqrt(3 * shape[-1] / size)
+        values = values.astype(np.float32)
+        bias = ((2 * formula(shape[-1], 3000 + index) - 1) * 0.05).astype(np.float32)
+        if len(shape) == 4:
+            height, width, inputs, outputs = shape
             values = values.reshape(outputs, inputs, height, width).transpose(2, 3, 1, 0)
         elif name == "encoder_dense":  # reads the flattened map, which here is HWC
-            values = values.reshape(-1, 64, 16, 16).transpose(2, 3, 1, 0).reshape(kernel.shape)
+            values = values.reshape(shape[1], -1, 16, 16).transpose(2, 3, 1, 0).reshape(shape)
         elif name == "decoder_unflatten":  # writes it
-            values = values.reshape(64, 16, 16, -1).transpose(3, 1, 2, 0).reshape(kernel.shape)
-            bias = bias.reshape(64, 16, 16).transpose(1, 2, 0).reshape(-1)
+            values = values.reshape(-1, 16, 16, shape[0]).transpose(3, 1, 2, 0).reshape(shape)
+            bias = bias.reshape(-1, 16, 16).transpose(1, 2, 0).reshape(-1)
         else:
-            values = values.reshape(kernel.shape[::-1]).T
-        layer.kernel[...] = jnp.asarray(values, jnp.float32)
+            values = values.reshape(shape[::-1]).T
+        layer.kernel[...] = jnp.asarray(values)
         layer.bias[...] = jnp.asarray(bias)
 
 
-def test_default_has_the_papers_number_of_parameters():
-    shapes = nnx.eval_shape(lambda: MnistVAE(jax.random.key(0)))
-    assert sum(p.size for p in jax.tree.leaves(nnx.state(shapes, nnx.Param))) == 33_662_757
+@pytest.mark.parametrize(
+    ("model_class", "number"), [(MnistVAE, 33_662_757), (CelebAVAE, 136_348_547)]
+)
+def test_default_has_the_papers_number_of_parameters(model_class, number):
+    shapes = nnx.eval_shape(lambda: model_class(jax.random.key(0)))
+    assert sum(p.size for p in jax.tree.leaves(nnx.state(shapes, nnx.Param))) == number
 
 
+@both
 @jax.default_matmul_precision("highest")
-def test_forward_pass_meets_recorded_values(goldens):
+def test_forward_pass_meets_recorded_values(model_class, goldens, monkeypatch):
     recorded = goldens("vae_forward")
-    model = MnistVAE(jax.random.key(0))
+    # A hundred million random numbers would be replaced at once.
+    monkeypatch.setattr(_vae, "start_as_pytorch", lambda model, key: None)
+    model = model_class(jax.random.key(0))
     fill_with_formula(model)
-    mean, log_variance = model.encode(jnp.asarray(recorded["MnistVAE/input"]))
-    image = model.decode(mean)
-    for actual, name in ((mean, "mu"), (log_variance, "logvar"), (image, "reconstruction_from_mu")):
-        # float32 sums of up to 16,384 terms
-        np.testing.assert_allclose(actual, recorded[f"MnistVAE/eval/{name}"], rtol=0, atol=1e-5)
+    for mode in ("eval", "train"):
+        getattr(model, mode)()
+        mean, log_variance = model.encode(jnp.asarray(recorded[f"{model_class.__name__}/input"]))
+        image = model.decode(mean)
+        actual = {"mu": mean, "logvar": log_variance, "reconstruction_from_mu": image}
+        if model_class is CelebAVAE and mode == "train":
+            for number, norm in ((3, model.encoder_norm_fine), (7, model.encoder_norm_middle)):
+                actual[f"after/encoder.{number}.running_mean"] = norm.mean[...]
+                actual[f"after/encoder.{number}.running_var"] = norm.var[...]
+        for name, value in actual.items():
+            # float32 sums of up to 32,768 terms
+            expected = recorded[f"{model_class.__name__}/{mode}/{name}"]
+            np.testing.assert_allclose(value, expected, rtol=0, atol=1e-5, err_msg=f"{mode} {name}")
 
 
-def test_any_leading_axes_and_one_draw_per_image():
-    model = MnistVAE(jax.random.key(0), features=(2, 3), hidden=4, latent_size=5)
-    image = jnp.zeros((2, 3, 32, 32, 1))
-    output = model(image, key=jax.random.key(1))
+@both
+def test_any_leading_axes_and_one_draw_per_image(model_class):
+    model = model_class(jax.random.key(0), **NARROW[model_class])
+    model.eval()
+    run = jax.jit(lambda image, key: model(image, key=key))
+    image = jnp.zeros((2, 3, *model_class.image_shape))
+    output = run(image, jax.random.key(1))
     assert output.reconstruction.shape == image.shape
     assert output.mean.shape == output.log_variance.shape == (2, 3, 5)
     assert len(np.unique(np.asarray(output.reconstruction).reshape(6, -1), axis=0)) == 6
-    again = model(image, key=jax.random.key(1))
+    again = run(image, jax.random.key(1))
     np.testing.assert_array_equal(output.reconstruction, again.reconstruction)
 
 
@@ -85,10 +120,63 @@ def test_parameters_start_as_in_pytorch():
             assert 0.5 < largest <= 1
 
 
-def test_wrong_image_shape_is_named():
-    model = MnistVAE(jax.random.key(0), features=(1, 1), hidden=1)
-    with pytest.raises(ValueError, match=r"\[..., 32, 32, 1\].*got \(2, 28, 28, 1\)"):
-        model.encode(jnp.zeros((2, 28, 28, 1)))
+def test_batches_are_normalised_as_in_pytorch():
+    norm = BatchNorm(4)
+    x = np.random.default_rng(0).normal(5, [1, 2, 3, 4], (3, 2, 2, 4)).astype(np.float32)
+    mean, variance = x.mean((0, 1, 2)), x.var((0, 1, 2))
+    # 12 values in float32, of size 5
+    expected = (x - mean) / np.sqrt(variance + 1e-5)
+    np.testing.assert_allclose(norm(jnp.asarray(x)), expected, atol=1e-5)
+    running_mean, running_variance = 0.1 * mean, 0.9 + 0.1 * x.var((0, 1, 2), ddof=1)
+    np.testing.assert_allclose(norm.mean[...], running_mean, rtol=1e-5)
+    np.testing.assert_allclose(norm.var[...], running_variance, rtol=1e-5)
+    norm.eval()
+    expected = (x - running_mean) / np.sqrt(running_variance + 1e-5)
+    np.testing.assert_allclose(norm(jnp.asarray(x)), expected, atol=1e-5)
+    np.testing.assert_allclose(norm.mean[...], running_mean, rtol=1e-5)  # stays
+
+
+def test_running_statistics_pass_through_compiled_functions():
+    model = CelebAVAE(jax.random.key(0), **NARROW[CelebAVAE])
+    image = jax.random.uniform(jax.random.key(1), (4, 64, 64, 3))
+    graphdef, *variables = nnx.split(model, nnx.Param, nnx.BatchStat)
+    params, statistics = map(nnx.to_pure_dict, variables)
+
+    @jax.jit
+    @functools.partial(jax.grad, has_aux=True)
+    def step(params, statistics):
+        model = nnx.merge(graphdef, params, statistics)
+        mean, _ = model.encode(image)
+        return jnp.sum(mean**2), nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
+
+    gradient, moved = step(params, statistics)
+    assert np.abs(gradient["encoder_norm_fine"]["scale"]).min() > 0
+    for old, new in zip(jax.tree.leaves(statistics), jax.tree.leaves(moved), strict=True):
+        assert (old != new).all()
+
+    @jax.jit
+    def evaluate(image):
+        model = nnx.merge(graphdef, params, moved)
+        model.eval()
+        return model.encode(image)[0]
+
+    # An image's latent does not depend on its company.
+    one, other = evaluate(image), evaluate(image.at[1:].set(0))
+    np.testing.assert_array_equal(one[0], other[0])
+    assert (one[1:] != other[1:]).all()
+
+
+@pytest.mark.parametrize(
+    ("model_class", "sides", "sentence"),
+    [
+        (MnistVAE, (28, 28, 1), r"\[..., 32, 32, 1\] for MnistVAE, got \(2, 28, 28, 1\)"),
+        (CelebAVAE, (64, 64, 1), r"\[..., 64, 64, 3\] for CelebAVAE, got \(2, 64, 64, 1\)"),
+    ],
+)
+def test_wrong_image_shape_is_named(model_class, sides, sentence):
+    model = model_class(jax.random.key(0), **NARROW[model_class])
+    with pytest.raises(ValueError, match=sentence):
+        model.encode(jnp.zeros((2, *sides)))
 
 
 def test_upsampling_keeps_corners_and_straight_lines():

@@ -86,7 +86,7 @@ def test_objective_is_the_papers():
     expected = np.exp(1.5) * metrics["reconstruction"] + metrics["kl"]
     np.testing.assert_allclose(metrics["loss"], expected, rtol=1e-6)
     held_out = make_eval_step(graphdef, squared_error, log_weight=1.5)
-    values = held_out(state.params, (), images, jnp.arange(4), KEY)
+    values = held_out(state, (), images, jnp.arange(4), KEY)
     assert values["loss"].shape == (4,)
     np.testing.assert_allclose(
         values["loss"], np.exp(1.5) * values["reconstruction"] + values["kl"], rtol=1e-6

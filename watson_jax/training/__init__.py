@@ -19,4 +19,5 @@ from watson_jax.training._vae import kl_divergence as kl_divergence
 from watson_jax.training._vae import make_eval_step as make_eval_step
 from watson_jax.training._vae import make_train_chunk as make_train_chunk
 from watson_jax.training._vae import make_train_step as make_train_step
+from watson_jax.training._vae import merge_model as merge_model
 from watson_jax.training._vae import vae_terms as vae_terms

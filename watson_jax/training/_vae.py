@@ -26,9 +26,19 @@ class Vae(Protocol):
 
 
 class TrainState(NamedTuple):
-    """Everything that changes in training; the rest follows from the seed and `step`."""
+    """Everything that changes in training; the rest follows from the seed and `step`.
+
+    Attributes:
+      params: of the model.
+      batch_stats: running statistics of its batch norms, if it has any.
+      loss_params: those of the loss if it learns along with the model, as Adaptive does; else None.
+      opt_state: of the optimizer of both.
+      step: how many steps were taken.
+    """
 
     params: Any
+    batch_stats: Any
+    loss_params: Any
     opt_state: optax.OptState
     step: Int[Array, ""]
 
@@ -106,12 +116,26 @@ def adam(
 
 
 def create_train_state(
-    model: nnx.Module, optimizer: optax.GradientTransformation
+    model: nnx.Module, optimizer: optax.GradientTransformation, *, loss_params: Any = None
 ) -> tuple[nnx.GraphDef, TrainState]:
-    """Splits the model, once, into its definition and a state of plain nested dictionaries."""
-    graphdef, variables = nnx.split(model, nnx.Param)
-    params = nnx.to_pure_dict(variables)
-    return graphdef, TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32))
+    """Splits the model, once, into its definition and a state of plain nested dictionaries.
+
+    Args:
+      model: of this library, or one that is called alike.
+      optimizer: from optax.
+      loss_params: starting values of a loss that learns along with the model.
+    """
+    graphdef, *states = nnx.split(model, nnx.Param, nnx.BatchStat)
+    params, batch_stats = (nnx.to_pure_dict(state) for state in states)
+    opt_state = optimizer.init((params, loss_params))
+    step = jnp.zeros((), jnp.int32)
+    return graphdef, TrainState(params, batch_stats, loss_params, opt_state, step)
+
+
+def merge_model(graphdef: nnx.GraphDef, params: Any, batch_stats: Any) -> Any:
+    """The model again; a copy, so that it may update its statistics where gradients are taken."""
+    states = (params, batch_stats) if batch_stats else (params,)
+    return nnx.merge(graphdef, *states, copy=True)
 
 
 def epoch_order(
@@ -129,6 +153,7 @@ def make_train_step(
     loss_fn: LossFn,
     *,
     log_weight: float,
+    batch_sharding: jax.sharding.Sharding | None = None,
 ) -> Callable[..., tuple[TrainState, Metrics]]:
     """One step on e^λ Σ reconstruction + Σ KL, summed over the batch.
 
@@ -137,11 +162,13 @@ def make_train_step(
       optimizer: from optax.
       loss_fn: as for `vae_terms`.
       log_weight: the paper's λ; its β is e^−λ.
+      batch_sharding: how a batch is spread over devices, if it is; the compiler does the rest.
 
     Returns:
       A pure function `step(state, loss_params, images, indices, key) -> (state, metrics)`. `images`
       is the whole data set as bytes, `indices` picks the batch; `key` is the same in all steps.
-      The metrics are means per image, and the gradient's norm.
+      `loss_params` are those of a loss that does not learn. The metrics are means per image, and the
+      gradient's norm.
     """
 
     def step(
@@ -152,24 +179,29 @@ def make_train_step(
         key: PRNGKeyArray,
     ) -> tuple[TrainState, Metrics]:
         batch = _to_float(images[indices])
+        if batch_sharding is not None:
+            batch = jax.lax.with_sharding_constraint(batch, batch_sharding)
         step_key = jax.random.fold_in(key, state.step)
 
-        def objective(params: Any) -> tuple[Array, Metrics]:
-            model = nnx.merge(graphdef, params)
-            recon, kl = vae_terms(model, loss_fn, loss_params, batch, key=step_key)
+        def objective(learned: tuple[Any, Any]) -> tuple[Array, tuple[Metrics, Any]]:
+            params, learned_loss = learned
+            model = merge_model(graphdef, params, state.batch_stats)
+            used = loss_params if learned_loss is None else learned_loss
+            recon, kl = vae_terms(model, loss_fn, used, batch, key=step_key)
             total = jnp.exp(log_weight) * jnp.sum(recon) + jnp.sum(kl)
             parts = {
                 "loss": total / batch.shape[0],
                 "reconstruction": recon.mean(),
                 "kl": kl.mean(),
             }
-            return total, parts
+            return total, (parts, nnx.to_pure_dict(nnx.state(model, nnx.BatchStat)))
 
-        (_, metrics), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
+        learned = state.params, state.loss_params
+        (_, (metrics, batch_stats)), grads = jax.value_and_grad(objective, has_aux=True)(learned)
+        updates, opt_state = optimizer.update(grads, state.opt_state, learned)
+        params, learned_loss = optax.apply_updates(learned, updates)
         metrics["grad_norm"] = optax.tree.norm(grads)
-        return TrainState(params, opt_state, state.step + 1), metrics
+        return TrainState(params, batch_stats, learned_loss, opt_state, state.step + 1), metrics
 
     return step
 
@@ -219,16 +251,18 @@ def make_eval_step(
     """The objective on held-out images, block grid unshifted, as `[batch]` values per image.
 
     Returns:
-      A compiled `evaluate(params, loss_params, images, indices, key)`; arguments as for a step.
+      A compiled `evaluate(state, loss_params, images, indices, key)`; arguments as for a step.
     """
 
     @jax.jit
     def evaluate(
-        params: Any, loss_params: Any, images: Array, indices: Array, key: PRNGKeyArray
+        state: TrainState, loss_params: Any, images: Array, indices: Array, key: PRNGKeyArray
     ) -> Metrics:
-        model = nnx.merge(graphdef, params)
+        model = merge_model(graphdef, state.params, state.batch_stats)
+        model.eval()
         batch = _to_float(images[indices])
-        recon, kl = vae_terms(model, loss_fn, loss_params, batch, key=key, shift=False)
+        used = loss_params if state.loss_params is None else state.loss_params
+        recon, kl = vae_terms(model, loss_fn, used, batch, key=key, shift=False)
         return {"loss": jnp.exp(log_weight) * recon + kl, "reconstruction": recon, "kl": kl}
 
     return evaluate
