@@ -9,6 +9,8 @@ import jax
 import orbax.checkpoint as ocp
 from absl import logging
 
+from experiments._cli import UserError
+
 FOLDER = "checkpoints"
 KEEP = 2
 
@@ -17,8 +19,17 @@ State = TypeVar("State")
 
 def save(workdir: Path, step: int, state: Any) -> None:
     """Writes a pytree as the checkpoint of a step; only the last two are kept."""
-    with _manager(workdir) as manager:
-        manager.save(step, args=ocp.args.StandardSave(_named(state)))
+    try:
+        with _manager(workdir) as manager:
+            manager.save(step, args=ocp.args.StandardSave(_named(state)))
+    except (OSError, ValueError) as error:  # Orbax reports a full disk as a ValueError
+        reason = (
+            "no space is left" if "RESOURCE_EXHAUSTED" in str(error) else str(error).splitlines()[0]
+        )
+        raise UserError(
+            f"--workdir={workdir} cannot take a checkpoint: {reason}; the last one is kept, and the "
+            "same command goes on from there."
+        ) from None
 
 
 def latest_step(workdir: Path) -> int | None:

@@ -43,6 +43,24 @@ def open_workdir(workdir: Path, config: Any, *, resume: bool, **facts: Any) -> b
     return False
 
 
+def default_workdir(first: Path, config: Any, *, resume: bool) -> Path:
+    """The first of runs/name, runs/name-2, … that is not there yet, or holds this very run to resume."""
+    path, number = first, 1
+    while path.exists() and not (resume and holds_run(path, config)):
+        number += 1
+        path = first.with_name(f"{first.name}-{number}")
+    return path
+
+
+def holds_run(workdir: Path, config: Any) -> bool:
+    """Whether there is a run of this very configuration in the folder."""
+    file = workdir / "config.json"
+    if not file.is_file():
+        return False
+    old, new = json.loads(file.read_text()), json.loads(json.dumps(dataclasses.asdict(config)))
+    return all(old.get(name) == value for name, value in new.items())
+
+
 def _check_same_run(workdir: Path, old: Any, new: Mapping[str, Any], resume: bool) -> None:
     if not resume:
         raise UserError(f"--workdir={workdir} already holds a run; name another folder.")
@@ -66,13 +84,22 @@ def write_json(path: Path, value: Any) -> None:
 class MetricsLog:
     """`metrics.jsonl`: one line of JSON for each epoch."""
 
-    def __init__(self, workdir: Path, *, epochs_done: int):
-        """Opens the file and drops the lines of epochs that are going to be repeated."""
-        self._path = workdir / "metrics.jsonl"
+    def __init__(self, workdir: Path, *, epochs_done: int, writes: bool = True):
+        """Opens the file and drops the lines of epochs that are going to be repeated.
+
+        Args:
+          workdir: of the run.
+          epochs_done: how many of the lines are to stay.
+          writes: whether this process is the one that writes.
+        """
+        self._path, self._writes = workdir / "metrics.jsonl", writes
         self.rows: list[dict[str, Any]] = []
         if epochs_done:
-            self.rows = [json.loads(line) for line in self._path.read_text().splitlines()]
-            self.rows = self.rows[:epochs_done]
+            # No more: a killed process may have left half a line at the end.
+            lines = self._path.read_text().splitlines()[:epochs_done]
+            self.rows = [json.loads(line) for line in lines]
+        if not writes:
+            return
         temporary = self._path.with_name(f".{self._path.name}.part")
         temporary.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
         temporary.replace(self._path)
@@ -80,6 +107,8 @@ class MetricsLog:
     def add(self, row: dict[str, Any]) -> None:
         """Appends a line; it is on the disk when this returns."""
         self.rows.append(row)
+        if not self._writes:
+            return
         with self._path.open("a") as file:
             file.write(json.dumps(row) + "\n")
 

@@ -256,3 +256,17 @@ def test_packaged_weights_are_the_default_and_need_no_network(name, color, monke
     assert np.any(params.thresholds != initial.thresholds)
     assert np.all(params.pooling_exponent > 0.3)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["watson-dft", "watson-dct"])
+@pytest.mark.parametrize("saturated", [(1, 1, 0), (0, 1, 1), (1, 0, 0), (0, 0, 1)])
+def test_packaged_weights_stay_in_bounds_on_saturated_colours(name, saturated):
+    # A fitted exponent for the brightness of chroma would let them grow to 1e14 here.
+    loss = wj.get_loss(name)
+    rng = np.random.default_rng(0)
+    reference = rng.uniform(0.2, 0.8, (32, 32, 3)).astype(np.float32)
+    reference[:16, :16] = saturated
+    image = np.clip(reference + 0.02 * rng.normal(size=reference.shape), 0, 1).astype(np.float32)
+    distance, gradient = jax.value_and_grad(loss)(jnp.asarray(image), jnp.asarray(reference))
+    assert distance < 1e4
+    assert jnp.abs(gradient).max() < 1e5

@@ -63,8 +63,7 @@ def load_params(
             )
         return ()
     choices = f"{', '.join(map(repr, entry.weights))} or the path of a file"
-    weights = entry.default_weights if weights is None else weights
-    assert weights is not None
+    weights = weights or entry.default_weights or ""
     if weights == "initial" and "initial" not in entry.weights:
         raise ValueError(
             f"`weights` cannot be 'initial' for {name}, whose network says nothing about images before "

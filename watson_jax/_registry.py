@@ -53,7 +53,7 @@ class LossEntry:
       params_type: the class of its parameters.
       weights: by the names that `weights` takes, ways to make parameters from (colour, image size), or
         the path of the file that holds them.
-      default_weights: the one that is meant when none is named; None: one must be named.
+      default_weights: the one that is meant when none is named.
       from_torch: reads a state dict that the authors' code wrote, given the colour.
       check: raises `CheckpointError` if parameters from a file are not those of this loss and colour.
       variant: static fields of the parameters that tell this loss from others of the same class.
@@ -243,7 +243,7 @@ def find_loss(name: str) -> tuple[str, LossEntry]:
             "`name` is 'watson-vgg', which is not here because its weights were never published; "
             "take 'watson-dft', the paper's recommendation."
         )
-    near = difflib.get_close_matches(str(name).lower(), [*LOSSES, *AUTHORS_NAMES], n=1)
+    near = difflib.get_close_matches(str(name).lower(), LOSSES, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else "."
     raise ValueError(f"`name` must be one of {', '.join(LOSSES)}, got {name!r}{hint}")
 

@@ -26,8 +26,12 @@ def ranking_logit(
       gamma: steepness, > 0; how much people's choice follows the distances.
 
     Returns:
-      Positive where the second image is closer. 0 with gradient 0 where both distances are 0, where
-      the authors' code has a gradient of NaN.
+      In [-gamma, gamma], positive where the second image is closer. 0 with gradient 0 where both
+      distances are 0, where the authors' code has a gradient of NaN.
+
+    Example:
+      >>> ranking_logit(jnp.array(3.0), jnp.array(1.0), 2.0).item()
+      1.0
     """
     # In units of the larger distance, so that tiny ones do not underflow when squared.
     unit = jax.lax.stop_gradient(jnp.maximum(jnp.abs(d0), jnp.abs(d1)))
@@ -91,7 +95,19 @@ def ranking_loss(
 def cross_entropy(
     logit: Float[Array, "*records"], preference: Float[Array, "*records"]
 ) -> Float[Array, "*records"]:
-    """-[p log p_hat + (1 - p) log(1 - p_hat)] for p_hat = sigmoid(logit), without overflow."""
+    """-[p log p_hat + (1 - p) log(1 - p_hat)] for p_hat = sigmoid(logit), without overflow (eq. 12).
+
+    Args:
+      logit: of the predicted share that finds the second image closer, any real numbers.
+      preference: the share that did, in [0, 1].
+
+    Returns:
+      One value >= 0 for each record, in nats.
+
+    Example:
+      >>> print(f"{cross_entropy(jnp.zeros(()), jnp.ones(())):.3f}")
+      0.693
+    """
     return -(preference * jax.nn.log_sigmoid(logit) + (1 - preference) * jax.nn.log_sigmoid(-logit))
 
 
@@ -108,13 +124,15 @@ def agreement(
       preference: share of people who found the second closer.
 
     Returns:
-      In [0, 1], higher is better; 1/2 where the distances are equal.
+      In [0, 1], higher is better; 1/2 where the distances are equal, NaN where one is NaN. Its gradient
+      with respect to the distances is 0: fit with `ranking_loss`.
 
     Example:
       >>> agreement(jnp.array([1.0, 2.0]), jnp.array([2.0, 2.0]), jnp.array([0.2, 0.2])).tolist()
       [0.800000011920929, 0.5]
     """
-    return jnp.where(d1 < d0, preference, jnp.where(d0 < d1, 1 - preference, 0.5))
+    decided = jnp.where(d1 < d0, preference, jnp.where(d0 < d1, 1 - preference, jnp.nan))
+    return jnp.where(d0 == d1, 0.5, decided)
 
 
 def human_agreement(preference: Float[Array, "*records"]) -> Float[Array, "*records"]:
@@ -150,7 +168,7 @@ def mean_average_precision(
       same: share of people in [0, 1] who saw no difference; not 0 everywhere.
 
     Returns:
-      In [0, 1], higher is better.
+      In [0, 1], higher is better; NaN if `same` is 0 everywhere. Piecewise constant in the distances.
 
     Example:
       >>> distance, same = jnp.array([0.1, 0.2, 0.3]), jnp.array([1.0, 0.0, 1.0])

@@ -4,7 +4,7 @@
     python -m experiments.two_afc.main --loss=watson-dft --color=rgb    # 8 minutes on 2 CPU cores
 `paper` is the authors' schedule on BAPPS (their figure 6).
     python -m experiments.two_afc.main --preset=paper --bapps_dir=DIR
-`paper-lpips` is the one for LPIPS's linear weights.
+`paper-lpips` is the one for LPIPS's linear weights; it starts from LPIPS's own, already fitted to BAPPS.
     python -m experiments.two_afc.main --preset=paper-lpips --loss=lpips-vgg --bapps_dir=DIR
 `smoke` shows that everything runs.
     python -m experiments.two_afc.main --preset=smoke                   # half a minute
@@ -29,6 +29,8 @@ class FitConfig:
       loss: name of the loss.
       weights: where to start; "initial", another kind or a file. None: what suits the loss.
       luminance: "image", or "batch" as in the authors' fit.
+      mask_chroma: whether the Watson losses' luminance masking works on Cb and Cr too, as in the paper;
+        where it does, a fit may let the loss grow without bound on saturated colours.
       seed: of the first trial, and of the order of the records, which all trials share.
       seeds: number of seeds; each has its own dropout and starting values.
       learning_rates: Adam's, at the start.
@@ -48,6 +50,7 @@ class FitConfig:
     loss: str = "watson-dft"
     weights: str | None = None
     luminance: str = "image"
+    mask_chroma: bool = False
     seed: int = 0
     seeds: int = 5
     learning_rates: tuple[float, ...] = (3e-3,)
@@ -69,15 +72,13 @@ class FitConfig:
             object.__setattr__(self, "loss", find_loss(self.loss)[0])
         if not LOSSES[self.loss].weights:
             raise UserError(f"--loss must be one with parameters, got {self.loss!r}.")
-        lpips = self.loss.startswith("lpips")
-        if self.ranking is None:
-            object.__setattr__(self, "ranking", "network" if lpips else "gamma")
-        check_choice("ranking", str(self.ranking), ("gamma", "network"))
-        if self.weights is None:
-            object.__setattr__(self, "weights", "published" if lpips else "initial")
-        for name in ("seeds", "epochs", "batch_size", *(("records",) if self.records else ())):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        check_choice("ranking", self.ranking_kind, ("gamma", "network"))
+        for name in ("seeds", "epochs", "batch_size", "records"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"{name} must be at least 1, got {value}.")
+        if self.seed + self.seeds > 2**31:
+            raise UserError(f"seed must be below 2**31 with all seeds, got {self.seed}.")
         for name in ("seed", "start_noise", "decay_epochs"):
             if getattr(self, name) < 0:
                 raise UserError(f"{name} must be at least 0, got {getattr(self, name)}.")
@@ -87,6 +88,18 @@ class FitConfig:
             )
         if not all(rate > 0 for rate in self.learning_rates):
             raise UserError(f"learning_rates must be above 0, got {self.learning_rates}.")
+        if len({f"{rate:g}" for rate in self.learning_rates}) < len(self.learning_rates):
+            raise UserError(f"learning_rates must differ, got {self.learning_rates}.")
+
+    @property
+    def ranking_kind(self) -> str:
+        """`ranking`, or what suits the loss."""
+        return self.ranking or ("network" if self.loss.startswith("lpips") else "gamma")
+
+    @property
+    def starting_weights(self) -> str:
+        """`weights`, or where a fit of the loss starts."""
+        return self.weights or ("published" if self.loss.startswith("lpips") else "initial")
 
     @property
     def trials(self) -> list[tuple[int, float]]:
@@ -102,6 +115,7 @@ _PAPER: dict[str, Any] = {
     "data": "bapps",
     "seeds": 1,
     "start_noise": 0.0,
+    "mask_chroma": True,
     "schedule": "linear",
 }
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from experiments._figures import COLORS, DPI, save_png
 
@@ -26,13 +27,14 @@ def save_learning_curves(path: Path, rows: list[dict[str, Any]], *, title: str) 
         (loss_axes, losses, 1, "ranking loss (nats)"),
         (score_axes, scores, 100, "agreement with people (%)"),
     ):
-        for color, name in zip(COLORS, names, strict=False):
-            values = factor * np.array([row[name] for row in rows])
+        for name in names:
             label = name.rsplit("_", 1)[0]
-            axes.fill_between(
-                epochs, values.min(1), values.max(1), color=color, alpha=0.25, linewidth=0
-            )
-            axes.plot(epochs, values.mean(1), color=color, label=label, marker=".")
+            color = COLORS[[n.rsplit("_", 1)[0] for n in losses].index(label)]
+            values = factor * np.array([row[name] for row in rows], float)  # None becomes NaN
+            least, most = np.nanmin(values, 1), np.nanmax(values, 1)
+            axes.fill_between(epochs, least, most, color=color, alpha=0.25, linewidth=0)
+            axes.plot(epochs, np.nanmean(values, 1), color=color, label=label, marker=".")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("epoch")
         axes.set_ylabel(unit)
         axes.legend()

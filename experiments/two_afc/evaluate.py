@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,13 +27,12 @@ from experiments.two_afc.tables import (
     write_tables,
 )
 from watson_jax._registry import find_loss
-from watson_jax.checkpoints import read_npz
 from watson_jax.datasets import TwoAfcData
 
 ALL_SPLITS = {**SPLITS, **JND_SPLITS}
 
 # Weights to which the published scores of a loss do not belong.
-_UNFITTED = ("initial",)
+_NOT_THE_AUTHORS = ("initial", "packaged")
 _LPIPS_OWN = "published"  # its version 0.1, which the paper's authors did not score
 
 
@@ -87,7 +87,7 @@ def load_candidate(name: str, *, color: str) -> Candidate:
             raise MissingWeightsError(str(error)) from error
         raise UserError(f"--losses={name}: {error}") from error
     own = loss.startswith("lpips") and kind == _LPIPS_OWN
-    return Candidate(name, loss, found.fn, [found.params], kind not in _UNFITTED and not own)
+    return Candidate(name, loss, found.fn, [found.params], kind not in _NOT_THE_AUTHORS and not own)
 
 
 def score_losses(
@@ -129,6 +129,13 @@ def score_losses(
             check_choice("--compare", name, names)
     if (workdir / "scores.json").exists():
         raise UserError(f"--workdir={workdir} already holds scores; name another folder.")
+    for split in splits or ():
+        check_choice("--splits", split, ALL_SPLITS[data])
+    if data.startswith("bapps") and not (bapps_dir and Path(bapps_dir).is_dir()):
+        raise UserError(
+            "--bapps_dir must name the folder of BAPPS's unpacked archives, or of TensorFlow Datasets, "
+            f"got {bapps_dir!r}."
+        )
     # The losses first: it may take minutes until the data are there.
     candidates, left_out = _load_candidates(names, color)
     parts = _load_parts(data, color, bapps_dir, splits)
@@ -141,7 +148,9 @@ def score_losses(
     with user_errors(rename={str(workdir): f"--workdir={workdir}"}):
         workdir.mkdir(parents=True, exist_ok=True)
 
-    tables, pictures = [], []
+    tables: list[ScoreTable] = []
+    pictures: list[Path] = []
+    found_in: dict[str, dict[str, tuple[np.ndarray, ...]]] = {}
     for split, part in parts.items():
         rows, found = _score_split(candidates, part, split, color, batch_size)
         if data == "bapps" and split == "val":
@@ -149,34 +158,42 @@ def score_losses(
         table = make_table(part, rows, name=data, split=split, color=color)
         print(table.format(shutil.get_terminal_size((120, 24)).columns), end="\n\n")
         tables.append(table)
+        found_in[split] = found
+    # The numbers first, which took time.
+    numbers = [workdir / "scores.json", workdir / "scores.csv"]
+    write_tables(numbers[0], tables, versions=versions(), losses=list(names), left_out=left_out)
+    write_csv(numbers[1], tables)
+    for (split, part), table in zip(parts.items(), tables, strict=True):
         pictures.append(workdir / f"scores-{split}.png")
         save_scores(pictures[-1], table)
         if isinstance(part, TwoAfcData) and len(set(pair)) == 2:
             pictures.append(workdir / f"disagreements-{split}.png")
-            a, b = (_first_choices(name, found[name], part) for name in pair)
+            a, b = (_first_choices(name, found_in[split][name], part) for name in pair)
             title = f"Where two losses disagree most: {table.title}"
             save_disagreements(pictures[-1], part, a, b, color=color, title=title, note=table.note)
-    numbers = [workdir / "scores.json", workdir / "scores.csv"]
-    write_tables(numbers[0], tables, versions=versions(), losses=list(names), left_out=left_out)
-    write_csv(numbers[1], tables)
     print("Files:", *pictures, *numbers, sep="\n  ")
     return tables
 
 
 def _load_fit(name: str, color: str) -> Candidate:
-    flag = f"--losses={name}"
-    paths = sorted(Path(name).glob("trial-*.npz"))
-    if not paths:
-        raise UserError(f"{flag} must be the folder of a fit, with files trial-*.npz; it has none.")
+    """The trials at the learning rate that was best on the training records: they differ in the seed."""
+    folder = Path(name)
+    if not (folder / "result.json").is_file():
+        raise UserError(
+            f"--losses={name} must be the folder of a finished fit; it has no result.json."
+        )
     with user_errors():
-        losses = {str(read_npz(path).get("loss")) for path in paths}
-        if len(losses) > 1:
-            raise UserError(f"{flag} must hold the trials of one loss, got {', '.join(losses)}.")
-        (loss,) = losses
+        result, config = (
+            json.loads((folder / file).read_text()) for file in ("result.json", "config.json")
+        )
+        rate = result["best_on_training_records"]["learning_rate"]
+        files = [t["file"] for t in result["trials"] if t["learning_rate"] == rate and t["file"]]
         found = [
-            wj.get_loss(loss, color=color, weights=path, image_size=IMAGE_SIZE) for path in paths
+            wj.get_loss(config["loss"], color=color, weights=folder / file, image_size=IMAGE_SIZE)
+            for file in files
         ]
-    return Candidate(name, loss, found[0].fn, [one.params for one in found], True)
+    on_bapps = config["data"] == "bapps"
+    return Candidate(name, config["loss"], found[0].fn, [one.params for one in found], on_bapps)
 
 
 def _load_parts(

@@ -33,6 +33,9 @@ from watson_jax.training import (
 )
 
 _EVALUATION_BATCH = 200
+_FLAGS = {
+    "`name`": "--loss", "`weights`": "--weights", "`folder`": "--bapps_dir", "`data_dir`": "--bapps_dir",
+}  # fmt: skip
 _BETAS = (0.5, 0.999)  # the authors'
 
 
@@ -79,38 +82,39 @@ def fit_and_evaluate(config: FitConfig, workdir: Path, *, resume: bool = True) -
       UserError: if the data, the loss's weights or the folder are not as they should be.
       NonFiniteError: if a trial diverges.
     """
-    with user_errors(rename={"`name`": "--loss", "`weights`": "--weights"}):
+    with user_errors(rename=_FLAGS):
         data = load_data(config.data, color=config.color, data_dir=config.bapps_dir)
-        loss = fittable(_starting_params(config, data["train"]), luminance=config.luminance)
-    seeds, rates = (jnp.asarray(column) for column in zip(*config.trials, strict=True))
-    sources = {name: _source(loss, part, config, description=name) for name, part in data.items()}
-    train = sources.pop("train")
-    steps = len(train) // config.batch_size
+        params = _starting_params(config, data["train"])
+        loss = fittable(params, luminance=config.luminance, mask_chroma=config.mask_chroma)
+    data = {name: _first_records(part, config.records) for name, part in data.items()}
+    steps = len(data["train"]) // config.batch_size
     if not steps:
-        raise UserError(f"batch_size must be at most {len(train)}, got {config.batch_size}.")
+        raise UserError(
+            f"batch_size must be at most {len(data['train'])}, got {config.batch_size}."
+        )
+    resumes = open_workdir(workdir, config, resume=resume)
+    sources = {name: _source(loss, part, config, name) for name, part in data.items()}
+    train = sources.pop("train")
 
     optimizer = optax.scale_by_adam(*_BETAS)
     schedule = _schedule(config, steps)
+    seeds, rates = (jnp.asarray(column) for column in zip(*config.trials, strict=True))
     trials = start_trials(
         loss,
         optimizer,
         seeds=seeds,
         learning_rates=rates.astype(jnp.float32),
-        ranking=str(config.ranking),
+        ranking=config.ranking_kind,
         start_noise=config.start_noise,
     )
     step = make_fit_step(loss, optimizer, schedule, dropout=config.dropout)
     fit_batch = jax.jit(lambda t, batch: step(t, train.to_records(batch)), donate_argnums=0)
-    scores = make_scores(loss)
+    # As the loss is used, whose values never depend on other records.
+    scores = make_scores(fittable(params))
+    score_batch = jax.jit(lambda learned, batch: scores(learned, train.to_records(batch)))
 
-    @jax.jit
-    def score_batch(learned: Any, batch: Any) -> Any:
-        return scores(learned, train.to_records(batch))
-
-    done = 0
-    if open_workdir(workdir, config, resume=resume):
-        done = _checkpoints.latest_step(workdir) or 0
-        trials = _checkpoints.restore(workdir, trials) if done else trials
+    done = _checkpoints.latest_step(workdir) or 0 if resumes else 0
+    trials = _checkpoints.restore(workdir, trials) if done else trials
     log = MetricsLog(workdir, epochs_done=done // steps)
     started = time.perf_counter()
     with tqdm.tqdm(total=config.epochs * steps, initial=done, unit="step") as bar:
@@ -122,19 +126,19 @@ def fit_and_evaluate(config: FitConfig, workdir: Path, *, resume: bool = True) -
                 trials, metrics = fit_batch(trials, train.batch(rows))
                 losses.append(metrics["loss"])
                 bar.update()
-            mean_loss = np.asarray(jnp.stack(losses))
-            check_finite({"loss": mean_loss.sum(1)}, epoch * steps)
+            epoch_losses = np.asarray(jnp.stack(losses))
+            _check_any_finite(epoch_losses, epoch * steps)
             row: dict[str, Any] = {"epoch": epoch + 1, "step": (epoch + 1) * steps}
-            row["rate"] = float(schedule(jnp.asarray(row["step"] - 1)))
-            row["train_loss"] = mean_loss.mean(0).tolist()
+            row["rate_factor"] = float(schedule(jnp.asarray(row["step"] - 1)))
+            row["train_loss"] = _json_numbers(epoch_losses.mean(0))
             for name, source in sources.items():
                 held_out = _evaluate(score_batch, trials, source)
-                row |= {f"{name}_{k}": v.tolist() for k, v in held_out.items()}
+                row |= {f"{name}_{k}": _json_numbers(v) for k, v in held_out.items()}
             row["seconds"] = round(time.perf_counter() - started, 2)
-            last = {k: np.mean(v) for k, v in row.items() if k.endswith("agreement")}
-            bar.set_postfix({k.removesuffix("_agreement"): f"{v:.1%}" for k, v in last.items()})
+            # Saved before it is shown, so that what was seen is kept.
             log.add(row)
             _checkpoints.save(workdir, row["step"], trials)
+            bar.set_postfix(_summary(row))
 
     final = _evaluate(score_batch, trials, train)
     params, files = _write(config, workdir, loss, trials, final, log.rows)
@@ -142,11 +146,42 @@ def fit_and_evaluate(config: FitConfig, workdir: Path, *, resume: bool = True) -
     return Result(trials, log.rows, params, files)
 
 
+def _first_records(data: TwoAfcData, number: int | None) -> TwoAfcData:
+    if number is None:
+        return data
+    names = ("reference", "first", "second", "preference")
+    parts = {name: getattr(data, name)[:number] for name in names}
+    return TwoAfcData(**parts, categories={})
+
+
+def _check_any_finite(losses: np.ndarray, first_step: int) -> None:
+    """Raises a `NonFiniteError` if no trial is left; a single one may fail among others."""
+    alive = np.isfinite(losses).all(0)
+    if not alive.any():
+        check_finite({"loss": losses.sum(1)}, first_step)
+
+
+def _json_numbers(values: np.ndarray) -> list[float | None]:
+    """One for each trial; None for a trial that has diverged, as JSON knows no NaN."""
+    return [float(v) if np.isfinite(v) else None for v in values]
+
+
+def _summary(row: dict[str, Any]) -> dict[str, str]:
+    """Mean agreement of what is held out."""
+    scores = {k: v for k, v in row.items() if k.endswith("_agreement")}
+    return {
+        name.removesuffix("_agreement"): f"{np.mean([v for v in values if v is not None]):.1%}"
+        for name, values in scores.items()
+    }
+
+
 def _starting_params(config: FitConfig, train: TwoAfcData) -> Any:
     options: dict[str, Any] = {}
     if config.loss == "adaptive":
         options["image_size"] = train.reference.shape[1:3]
-    return wj.load_params(config.loss, color=config.color, weights=config.weights, **options)
+    return wj.load_params(
+        config.loss, color=config.color, weights=config.starting_weights, **options
+    )
 
 
 def _schedule(config: FitConfig, steps: int) -> Callable[[jax.Array], jax.Array]:
@@ -156,9 +191,8 @@ def _schedule(config: FitConfig, steps: int) -> Callable[[jax.Array], jax.Array]
     return constant_then_linear(constant, config.decay_epochs, steps)
 
 
-def _source(loss: Fittable, data: TwoAfcData, config: FitConfig, *, description: str) -> _Source:
-    parts = (data.reference, data.first, data.second, data.preference)
-    images = tuple(part[: config.records] for part in parts)
+def _source(loss: Fittable, data: TwoAfcData, config: FitConfig, description: str) -> _Source:
+    images = (data.reference, data.first, data.second, data.preference)
 
     def to_records(batch: Any) -> Records:
         reference, first, second = (to_images(x, config.color) for x in batch[:3])
@@ -178,13 +212,10 @@ def _source(loss: Fittable, data: TwoAfcData, config: FitConfig, *, description:
 
 def _batches(number: int) -> list[tuple[np.ndarray, int]]:
     """Indices in batches of one size, the last filled up; and how many of each count."""
-    starts = range(0, number, _EVALUATION_BATCH)
+    size = min(_EVALUATION_BATCH, number)
     return [
-        (
-            np.minimum(np.arange(start, start + _EVALUATION_BATCH), number - 1),
-            min(_EVALUATION_BATCH, number - start),
-        )
-        for start in starts
+        (np.minimum(np.arange(start, start + size), number - 1), min(size, number - start))
+        for start in range(0, number, size)
     ]
 
 
@@ -194,7 +225,10 @@ def _evaluate(score_batch: Any, trials: Trials, source: _Source) -> dict[str, np
     for rows, number in _batches(len(source)):
         scores = score_batch(trials.learned, source.batch(rows))
         parts.append({name: np.asarray(x)[:, :number] for name, x in scores.items()})
-    return {name: np.concatenate([p[name] for p in parts], 1).mean(1) for name in parts[0]}
+    scores = {name: np.concatenate([p[name] for p in parts], 1).mean(1) for name in parts[0]}
+    # Distances that are not numbers agree with nobody.
+    scores["agreement"] = np.where(np.isfinite(scores["loss"]), scores["agreement"], np.nan)
+    return scores
 
 
 def _write(
@@ -207,17 +241,20 @@ def _write(
 ) -> tuple[Any, list[Path]]:
     """The parameters of every trial, a summary, and the picture of how they got there."""
     files, table = [], []
-    best = int(np.argmin(final["loss"]))
+    best = int(np.nanargmin(final["loss"]))
     for i, (seed, rate) in enumerate(config.trials):
+        entry: dict[str, Any] = {"seed": seed, "learning_rate": rate, "file": None}
+        entry |= {f"train_{name}": _json_numbers(values)[i] for name, values in final.items()}
+        per_trial = {k: v for k, v in rows[-1].items() if isinstance(v, list) and k != "train_loss"}
+        table.append(entry | {name: values[i] for name, values in per_trial.items()})
+        if not np.isfinite(final["loss"][i]):
+            print(f"The trial of seed {seed} at rate {rate:g} has diverged and is left out.")
+            continue
         params = loss.as_params(jax.tree.map(lambda x, i=i: x[i], trials.learned.metric))
         path = workdir / f"trial-seed{seed}-rate{rate:g}.npz"
         wj.save_params(path, params)
         files.append(path)
-        table.append(
-            {"seed": seed, "learning_rate": rate, "file": path.name}
-            | {f"train_{name}": float(values[i]) for name, values in final.items()}
-            | {k: v[i] for k, v in rows[-1].items() if k != "train_loss" and isinstance(v, list)}
-        )
+        table[i]["file"] = path.name
         if i == best:
             best_params = params
             wj.save_params(workdir / "params.npz", params)
@@ -226,4 +263,9 @@ def _write(
     save_learning_curves(
         curves, rows, title=f"Fit of {config.loss} ({config.color}) to {config.data}"
     )
+    shown = ", ".join(
+        f"{name} {table[best][f'{name}_agreement']:.1%}"
+        for name in (k.removesuffix("_agreement") for k in table[best] if k.endswith("_agreement"))
+    )
+    print(f"params.npz is of seed {table[best]['seed']}; it agrees with people on {shown}.")
     return best_params, [workdir / "params.npz", *files, workdir / "result.json", curves]

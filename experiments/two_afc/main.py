@@ -8,11 +8,13 @@ All trials (seeds times learning rates) run side by side. Interrupted, the same 
 was. The presets are described in `experiments/two_afc/configs.py`.
 """
 
+import sys
 from pathlib import Path
 
 from absl import flags
 
 from experiments import _cli
+from experiments._workdir import default_workdir
 from experiments.two_afc.configs import PRESETS, FitConfig
 from experiments.two_afc.data import DATA_NAMES
 
@@ -28,9 +30,9 @@ _NAMED = {
     "epochs": flags.DEFINE_string("epochs", None, "Passes over the judgements."),
 }
 _SET = flags.DEFINE_multi_string("set", [], "Any other field, such as --set=dropout=false.")
-_RESUME = flags.DEFINE_bool("resume", True, "Whether to go on with a run that is in --workdir.")
+_RESUME = flags.DEFINE_bool("resume", True, "Whether to go on with a run that is there.")
 _WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Where results go; by default runs/fit-<loss>-<color>-<data>."
+    "workdir", None, "Where results go; by default a folder runs/fit-<loss>-<color>-<data>."
 )
 
 
@@ -38,27 +40,31 @@ def config_from_flags() -> FitConfig:
     """The preset with what the flags change."""
     _cli.check_choice("--preset", _PRESET.value, PRESETS)
     named = [(f"--{n}", n, flag.value) for n, flag in _NAMED.items() if flag.value is not None]
-    changes = named + _cli.split_assignments("--set", _SET.value)
-    preset = PRESETS[_PRESET.value]
-    if any(field == "loss" for _, field, _ in changes):
-        # What follows from the loss is to follow from this one.
-        changes = [("", "ranking", "none"), ("", "weights", "none"), *changes]
-    return _cli.override(preset, changes)
+    return _cli.override(
+        PRESETS[_PRESET.value], named + _cli.split_assignments("--set", _SET.value)
+    )
 
 
 def main() -> None:
     """Reads the flags and fits."""
     config = config_from_flags()
-    default = Path("runs") / f"fit-{config.loss}-{config.color}-{config.data}"
     # After the flags, because these imports take seconds.
     from experiments.two_afc.fit import fit_and_evaluate
     from watson_jax.training import NonFiniteError
 
-    workdir = Path(_WORKDIR.value) if _WORKDIR.value else default
+    first = Path("runs") / f"fit-{config.loss}-{config.color}-{config.data}"
+    workdir = (
+        Path(_WORKDIR.value)
+        if _WORKDIR.value
+        else default_workdir(first, config, resume=_RESUME.value)
+    )
     try:
         fit_and_evaluate(config, workdir, resume=_RESUME.value)
     except NonFiniteError as error:
         raise _cli.UserError(f"{error} A lower --learning_rates=… may help.") from error
+    except KeyboardInterrupt:
+        print(f"Interrupted; --workdir={workdir} goes on from its last epoch.", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from watson_jax.datasets import JndData, TwoAfcData
 from watson_jax.two_afc import agreement, human_agreement, mean_average_precision
 
 MEAN, ALL = "mean", "all"
-PEOPLE, BEST = "people", "best possible"
+PEOPLE, BEST = "one more person", "best possible"
 
 Judgements = TwoAfcData | JndData
 Scores = dict[str, list[float]]

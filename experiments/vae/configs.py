@@ -2,28 +2,45 @@
 
 `default` shows the idea of the paper's figure 3 on a laptop: 1,536 small digits, a narrow model.
     python -m experiments.vae.main                                     # 2 minutes on 2 CPU cores
-`paper` reproduces figure 3 (MNIST, published Watson-DFT weights, 250 epochs); it wants a GPU.
-    python -m experiments.vae.main --preset=paper --data_dir=DIR
+`paper` reproduces figure 3 (MNIST, 250 epochs); it wants a GPU.
+    python -m experiments.vae.main --preset=paper --data_dir=DIR --weights=published
+`paper-celeba` reproduces figures 4 and 5 (CelebA, 100 epochs); it wants a GPU.
+    python -m experiments.vae.main --preset=paper-celeba --data_dir=DIR --weights=published
+`mnist` and `celeba` are what a CPU can do of them: 20,000 images in 10 epochs; a narrower model of
+faces.
+    python -m experiments.vae.main --data=mnist --data_dir=DIR             # half an hour
+    python -m experiments.vae.main --data=folder --data_dir=FACES          # an hour, of 9,000 faces
 `smoke` shows that everything runs.
     python -m experiments.vae.main --preset=smoke                      # seconds
 """
 
 import dataclasses
+import math
 from typing import Any
 
 from experiments._cli import UserError, check_choice, user_errors
 from experiments.vae.data import DATA_NAMES
 from watson_jax._registry import LOSSES, find_loss
 
-# For the published Watson-DFT weights λ = 0 is the authors'. The others are matched to it, rounded
-# down to halves: with them, the distance from an MNIST digit to the mean digit counts as much.
-LOG_WEIGHTS = {
-    ("watson-dft", "published"): 0.0,
-    ("watson-dft", "packaged"): 1.5,
-    ("watson-dft", "initial"): 4.0,
-    ("watson-dct", "published"): 2.0,
-    ("watson-dct", "packaged"): 4.5,
-    ("watson-dct", "initial"): 4.5,
+# The paper's λ for 32×32 grey and 64×64 colour images, by loss and kind of weights. From the authors'
+# code: Watson-DFT, Adaptive and LPIPS as they are; SSIM, which they average over a batch, less the
+# logarithm of its size. The others are matched to Watson-DFT, to a half: with them, the distance from an
+# image to the mean image counts as much.
+LOG_WEIGHTS: dict[tuple[str, str | None], tuple[float, float]] = {
+    ("l1", None): (9.0, 9.5),
+    ("l2", None): (9.5, 11.0),
+    ("ssim", None): (9 - math.log(128), 13 - math.log(64)),
+    ("ms-ssim", None): (7.5, 9.0),
+    ("adaptive", "initial"): (0.0, 3.0),
+    ("watson-dft", "published"): (0.0, 0.0),
+    ("watson-dft", "packaged"): (1.5, 1.0),
+    ("watson-dft", "initial"): (4.0, 4.5),
+    ("watson-dct", "published"): (2.0, 6.5),
+    ("watson-dct", "packaged"): (4.5, 7.0),
+    ("watson-dct", "initial"): (5.0, 7.0),
+    ("lpips-vgg", "published"): (9.0, 10.0),
+    ("lpips-squeeze", "published"): (9.0, 9.0),
+    ("lpips-alex", "published"): (9.0, 9.0),
 }
 
 
@@ -39,34 +56,38 @@ class VaeConfig:
     """One training run. The defaults are the paper's, but for the floors, which the authors do without.
 
     Attributes:
-      data: name of the data set.
+      data: name of the data set; its images decide between the paper's two models.
       data_dir: folder of its files, where it has any.
+      crop: left, top, right and bottom of the part of each image to keep, for "celeb_a" and "folder".
+      train_images: use only so many for training; None: all.
       loss: name of the reconstruction loss.
       weights: its parameters: "packaged", "published", "initial" or a path. None: the loss's default.
       log_weight: the paper's λ: the reconstruction loss counts e^λ. None: what suits the loss.
       phase_floor: amplitude below which Watson-DFT fades phases out; on black they are noise.
       luminance_floor: lower bound of the Watson losses' brightness ratio. With both floors at 0.01,
         30 epochs on digits (λ = 3) left a KL of 0.3, no use of the latent; at 0.05 and 0.1, 5.2.
-      latent_size: number of latent variables; 2, to be drawn as a manifold.
-      features: channels at full and half resolution.
+      latent_size: number of latent variables; with 2, they are drawn as a manifold.
+      features: channels of the convolutions: two for grey images, three for colour.
       hidden: width of the dense layers.
       batch_size: images in a step.
       epochs: passes over the data.
       learning_rate: Adam's, at the start.
       halving_epochs: the learning rate falls to one half in so many epochs.
-      chunk_steps: steps between two looks at the loss.
+      chunk_steps: steps between two looks at the loss and at signals.
       seed: of everything random.
     """
 
     data: str = "mnist"
     data_dir: str | None = None
+    crop: tuple[int, int, int, int] | None = None
+    train_images: int | None = None
     loss: str = "watson-dft"
     weights: str | None = None
     log_weight: float | None = None
     phase_floor: float = 0.1
     luminance_floor: float = 0.1
     latent_size: int = 2
-    features: tuple[int, int] = (32, 64)
+    features: tuple[int, ...] = (32, 64)
     hidden: int = 1024
     batch_size: int = 128
     epochs: int = 250
@@ -79,34 +100,24 @@ class VaeConfig:
         check_choice("--data", self.data, DATA_NAMES)
         with user_errors(rename={"`name`": "--loss"}):
             object.__setattr__(self, "loss", find_loss(self.loss)[0])
-        if self.log_weight is None and self.loss not in {loss for loss, _ in LOG_WEIGHTS}:
-            raise UserError(
-                f"--set log_weight must be given for {self.loss}: nobody has looked for a weight that "
-                "suits this model."
-            )
-        if self.loss == "adaptive":
-            raise UserError(
-                "--loss=adaptive cannot be trained yet: it learns along with the model."
-            )
         for name in (
             "batch_size", "epochs", "learning_rate", "halving_epochs", "chunk_steps", "hidden",
+            "latent_size",
         ):  # fmt: skip
             _check(name, getattr(self, name), above=0)
-        for width in self.features:
-            _check("features", width, above=0)
+        for width in (*self.features, *(() if self.train_images is None else (self.train_images,))):
+            _check("features and train_images", width, above=0)
         for name in ("phase_floor", "luminance_floor", "seed"):
             _check(name, getattr(self, name), above=0, or_equal=True)
-        if self.latent_size != 2:
-            raise UserError(f"latent_size must be 2, to draw the manifold, got {self.latent_size}.")
 
-    @property
-    def reconstruction_log_weight(self) -> float:
-        """λ, from the table if none is set."""
+    def reconstruction_log_weight(self, channels: int) -> float:
+        """λ, from the table if none is set, for grey images or those with 3 channels."""
         if self.log_weight is not None:
             return self.log_weight
         kind = self.weights or LOSSES[self.loss].default_weights
-        # A file is most likely a fit as the packaged ones are.
-        return LOG_WEIGHTS.get((self.loss, str(kind)), LOG_WEIGHTS[self.loss, "packaged"])
+        default = LOG_WEIGHTS[self.loss, LOSSES[self.loss].default_weights]
+        # A file is most likely a fit as the default weights are.
+        return LOG_WEIGHTS.get((self.loss, kind), default)[channels == 3]
 
     @property
     def loss_options(self) -> dict[str, Any]:
@@ -136,11 +147,37 @@ _DEFAULT = VaeConfig(
     learning_rate=3e-3,
     halving_epochs=10.0,
 )
+_CELEBA = VaeConfig(
+    data="celeb_a",
+    phase_floor=0.01,
+    latent_size=256,
+    features=(64, 128, 128),
+    hidden=2048,
+    batch_size=64,
+    epochs=100,
+    halving_epochs=20.0,
+)
 
 PRESETS = {
     "default": _DEFAULT,
-    "paper": VaeConfig(weights="published"),
+    "paper": VaeConfig(chunk_steps=100),
+    "paper-celeba": dataclasses.replace(_CELEBA, chunk_steps=100),
+    # Few steps call for a higher rate.
+    "mnist": VaeConfig(train_images=20_000, epochs=10, learning_rate=5e-4, halving_epochs=4.0),
+    "celeba": dataclasses.replace(
+        _CELEBA,
+        features=(16, 32, 64),
+        hidden=512,
+        epochs=25,
+        learning_rate=5e-4,
+        halving_epochs=8.0,
+    ),
     "smoke": dataclasses.replace(
         _DEFAULT, features=(2, 4), hidden=16, epochs=2, halving_epochs=1, batch_size=64
     ),
 }
+
+# What a data set is trained with where no preset is named.
+DEFAULT_PRESETS = {"digits": "default", "mnist": "mnist"} | dict.fromkeys(
+    ("photos", "celeb_a", "folder"), "celeba"
+)

@@ -7,20 +7,29 @@
 The presets are described in `experiments/vae/configs.py`.
 """
 
+import signal
+import sys
 from pathlib import Path
 
 from absl import flags
 
 from experiments import _cli
-from experiments.vae.configs import PRESETS, VaeConfig
+from experiments._workdir import default_workdir
+from experiments.vae.configs import DEFAULT_PRESETS, PRESETS, VaeConfig
 from experiments.vae.data import DATA_NAMES
 
-_PRESET = flags.DEFINE_string("preset", "default", f"One of {', '.join(PRESETS)}.")
+_PRESET = flags.DEFINE_string(
+    "preset", None, f"One of {', '.join(PRESETS)}; by default what suits --data."
+)
 _DATA = flags.DEFINE_string("data", None, f"Data set: one of {', '.join(DATA_NAMES)}.")
 _DATA_DIR = flags.DEFINE_string(
-    "data_dir", None, "For mnist: a TensorFlow Datasets folder, or one with the IDX files."
+    "data_dir",
+    None,
+    "A TensorFlow Datasets folder, MNIST's IDX files, or any images (folder, zip, tar).",
 )
-_LOSS = flags.DEFINE_string("loss", None, "Reconstruction loss, such as watson-dft or watson-dct.")
+_LOSS = flags.DEFINE_list(
+    "loss", None, "Reconstruction losses such as l2,watson-dft, one run each."
+)
 _WEIGHTS = flags.DEFINE_string(
     "weights", None, "The loss's: packaged, published, initial, or a file."
 )
@@ -29,46 +38,73 @@ _EPOCHS = flags.DEFINE_string(
     "epochs", None, "Length of training; the learning rate's decay is stretched with it."
 )
 _SET = flags.DEFINE_multi_string("set", [], "Any other field, such as --set=learning_rate=1e-3.")
+_RESUME = flags.DEFINE_bool("resume", True, "Whether to go on with an interrupted run.")
 _WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Where results go; by default a new folder runs/<data>-<loss>."
+    "workdir", None, "Where results go, one folder for each of several losses; by default runs/."
+)
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator", None, "For several processes: host:port of the first one."
+)
+_PROCESSES = flags.DEFINE_integer("processes", None, "For several processes: how many there are.")
+_PROCESS = flags.DEFINE_integer(
+    "process", None, "For several processes: which this one is, from 0."
 )
 
 
-def config_from_flags() -> VaeConfig:
-    """The preset with what the flags change."""
-    _cli.check_choice("--preset", _PRESET.value, PRESETS)
-    given = {"data": _DATA, "data_dir": _DATA_DIR, "loss": _LOSS, "weights": _WEIGHTS}
+def configs_from_flags() -> list[VaeConfig]:
+    """The preset with what the flags change, for each loss."""
+    given = {"data": _DATA, "data_dir": _DATA_DIR, "weights": _WEIGHTS}
     given |= {"seed": _SEED, "epochs": _EPOCHS}
     named = [(f"--{n}", n, flag.value) for n, flag in given.items() if flag.value is not None]
-    preset = PRESETS[_PRESET.value]
-    config = _cli.override(preset, named)
-    if _EPOCHS.value is not None:
-        config = _cli.override(preset.with_epochs(config.epochs), named)
-    return _cli.override(config, _cli.split_assignments("--set", _SET.value))
+    rest = _cli.split_assignments("--set", _SET.value)
+    if _PRESET.value is not None:
+        _cli.check_choice("--preset", _PRESET.value, PRESETS)
+    if _DATA.value is not None:
+        _cli.check_choice("--data", _DATA.value, DATA_NAMES)
+    preset = PRESETS[_PRESET.value or DEFAULT_PRESETS[_DATA.value or "digits"]]
+    configs = []
+    for loss in _LOSS.value or [preset.loss]:
+        changes = [*named, ("--loss", "loss", loss)]
+        config = _cli.override(preset, changes)
+        if _EPOCHS.value is not None:
+            config = _cli.override(preset.with_epochs(config.epochs), changes)
+        configs.append(_cli.override(config, rest))
+    return configs
 
 
-def new_workdir(config: VaeConfig) -> Path:
-    """The first of runs/digits-watson-dft, runs/digits-watson-dft-2, … that is not there yet."""
+def workdir_of(config: VaeConfig, *, several: bool) -> Path:
+    """What was asked for, or a folder of this run's own below runs/."""
+    if _WORKDIR.value:
+        return Path(_WORKDIR.value, config.loss) if several else Path(_WORKDIR.value)
     first = Path("runs") / f"{config.data}-{config.loss}"
-    path, number = first, 1
-    while path.exists():
-        number += 1
-        path = first.with_name(f"{first.name}-{number}")
-    return path
+    return default_workdir(first, config, resume=_RESUME.value)
 
 
 def main() -> None:
     """Reads the flags and trains."""
-    config = config_from_flags()
-    workdir = Path(_WORKDIR.value) if _WORKDIR.value else new_workdir(config)
+    configs = configs_from_flags()
     # After the flags, because these imports take seconds.
-    from experiments.vae.train import train_and_evaluate
+    from experiments import _devices
+    from experiments.vae.train import TerminatedError, train_and_evaluate
     from watson_jax.training import NonFiniteError
 
-    try:
-        train_and_evaluate(config, workdir)
-    except NonFiniteError as error:
-        raise _cli.UserError(f"{error} A lower --set=learning_rate=… may help.") from error
+    _devices.connect(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+    for config in configs:
+        workdir = workdir_of(config, several=len(configs) > 1)
+        try:
+            train_and_evaluate(config, workdir, resume=_RESUME.value)
+        except NonFiniteError as error:
+            raise _cli.UserError(
+                f"{error} {workdir} keeps the last good checkpoint; a lower --set=learning_rate=… may "
+                "help."
+            ) from error
+        except TerminatedError as error:
+            print(f"{error} The same command goes on from there.", file=sys.stderr)
+            sys.exit(128 + signal.SIGTERM)
+        except _cli.UserError as error:
+            if len(configs) == 1:
+                raise
+            print(f"{config.loss} is left out: {error}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,24 +1,27 @@
 """The training loop of the VAE experiment."""
 
 import dataclasses
+import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import tqdm
 
 import watson_jax as wj
-from experiments import _checkpoints
+from experiments import _checkpoints, _devices
 from experiments._cli import UserError, user_errors
 from experiments._workdir import MetricsLog, open_workdir
 from experiments.vae import figures
 from experiments.vae.configs import VaeConfig
-from experiments.vae.data import load_images
-from watson_jax.models import MnistVAE
+from experiments.vae.data import Images, load_images
+from watson_jax.models import CelebAVAE, MnistVAE
 from watson_jax.training import (
     TrainState,
     adam,
@@ -33,6 +36,11 @@ from watson_jax.training import (
 
 _MANIFOLD_SIZE = 15
 _NUM_COLUMNS = 12
+_STEP_METRICS = ("loss", "reconstruction", "kl", "grad_norm")
+
+
+class TerminatedError(Exception):
+    """The run was asked to end (SIGTERM); it has saved where it was."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,90 +58,176 @@ class Result:
     pictures: list[Path]
 
 
-def train_and_evaluate(config: VaeConfig, workdir: Path) -> Result:
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """A configuration brought to life: data, loss, model at its start, optimizer.
+
+    Attributes:
+      config: what it was made of.
+      images: the data.
+      loss: the reconstruction loss.
+      log_weight: its λ.
+      graphdef: the model's definition.
+      start: the state before the first step.
+      optimizer: Adam.
+      schedule: its learning rate, of the step.
+      steps_per_epoch: in an epoch.
+    """
+
+    config: VaeConfig
+    images: Images
+    loss: wj.Loss
+    log_weight: float
+    graphdef: Any
+    start: TrainState
+    optimizer: optax.GradientTransformation
+    schedule: optax.Schedule
+    steps_per_epoch: int
+
+    def model(self, state: TrainState) -> Any:
+        """The model in its state, with running statistics."""
+        model = merge_model(self.graphdef, state.params, state.batch_stats)
+        model.eval()
+        return model
+
+
+def set_up(config: VaeConfig) -> Experiment:
+    """Loads the data and the loss and makes the model.
+
+    Raises:
+      UserError: if the data, the loss's weights or the sizes are not as they should be.
+    """
+    with user_errors(rename={"`name`": "--loss", "`weights`": "--weights"}):
+        images = load_images(config.data, config.data_dir, crop=config.crop, seed=config.seed)
+        height, width, channels = images.train.shape[1:]
+        color = "rgb" if channels == 3 else "gray"
+        options = dict(config.loss_options)
+        if config.loss == "adaptive":
+            options["image_size"] = (height, width)
+        loss = wj.get_loss(config.loss, color=color, **options)
+    if config.train_images is not None:
+        images = Images(images.train[: config.train_images], images.test)
+    steps = len(images.train) // config.batch_size
+    if not steps:
+        raise UserError(f"batch_size must be at most {len(images.train)}, got {config.batch_size}.")
+    optimizer, schedule = adam(config.learning_rate, halving_steps=config.halving_epochs * steps)
+    # Adaptive is meant to learn along with the model.
+    learned_loss = loss.params if config.loss == "adaptive" else None
+    graphdef, start = create_train_state(
+        _make_model(config, images), optimizer, loss_params=learned_loss
+    )
+    log_weight = config.reconstruction_log_weight(channels)
+    return Experiment(config, images, loss, log_weight, graphdef, start, optimizer, schedule, steps)
+
+
+def restore(workdir: Path, experiment: Experiment) -> TrainState:
+    """The state of a run at its last checkpoint, for those who look at it afterwards."""
+    return _checkpoints.restore(workdir, _with_metrics(experiment, experiment.start))[0]
+
+
+def train_and_evaluate(config: VaeConfig, workdir: Path, *, resume: bool = True) -> Result:
     """Trains a VAE and leaves everything worth keeping in `workdir`.
 
     Args:
       config: what to train.
-      workdir: folder to create, without an earlier run in it.
+      workdir: folder to create, or one with an interrupted run of the same configuration.
+      resume: whether to go on with such a run, which then ends as if it had not been interrupted.
 
     Raises:
       UserError: if the data, the loss's weights or the folder are not as they should be.
       NonFiniteError: if training diverges.
+      TerminatedError: if the process was asked to end.
     """
-    with user_errors(rename={"`name`": "--loss", "`weights`": "--weights"}):
-        loss = wj.get_loss(config.loss, color="gray", **config.loss_options)
-        images = load_images(config.data, config.data_dir)
-    number = len(images.train)
-    if number < config.batch_size:
-        raise UserError(f"batch_size must be at most {number}, got {config.batch_size}.")
-    open_workdir(workdir, config, resume=False, log_weight=config.reconstruction_log_weight)
-
+    experiment = set_up(config)
+    writes = _devices.is_first_process()
+    facts = {"log_weight": experiment.log_weight}
+    there = open_workdir(workdir, config, resume=resume, **facts) if writes else workdir.exists()
+    mesh = _devices.data_mesh()
+    if config.batch_size % mesh.size:
+        raise UserError(
+            f"batch_size must be a multiple of the {mesh.size} devices, got {config.batch_size}."
+        )
     # One key for each use; steps and epochs fold in their number, so that a run can be resumed.
-    init_key, order_key, step_key, eval_key, sample_key = jax.random.split(
-        jax.random.key(config.seed), 5
-    )
-    steps_per_epoch = number // config.batch_size
-    optimizer, schedule = adam(
-        config.learning_rate, halving_steps=config.halving_epochs * steps_per_epoch
-    )
-    model = MnistVAE(
-        init_key, latent_size=config.latent_size, features=config.features, hidden=config.hidden
-    )
-    graphdef, state = create_train_state(model, optimizer)
-    log_weight = config.reconstruction_log_weight
+    _, order_key, step_key, eval_key, sample_key = _keys(config)
     run_chunk = make_train_chunk(
-        make_train_step(graphdef, optimizer, loss.fn, log_weight=log_weight)
+        make_train_step(
+            experiment.graphdef,
+            experiment.optimizer,
+            experiment.loss.fn,
+            log_weight=experiment.log_weight,
+            batch_sharding=_devices.over_batch(mesh),
+        ),
+        sharding=_devices.everywhere(mesh),
     )
-    evaluate_batch = make_eval_step(graphdef, loss.fn, log_weight=log_weight)
-    train, test = jax.device_put((images.train, images.test))
+    evaluate_batch = make_eval_step(
+        experiment.graphdef, experiment.loss.fn, log_weight=experiment.log_weight
+    )
+    state, epoch_metrics = _with_metrics(experiment, experiment.start)
+    if there and _checkpoints.latest_step(workdir) is not None:
+        state, epoch_metrics = _checkpoints.restore(workdir, (state, epoch_metrics))
+        epoch_metrics = {name: np.array(values) for name, values in epoch_metrics.items()}
+    first_step, steps = int(state.step), experiment.steps_per_epoch
+    state, loss_params, train, test = _devices.put(
+        (state, experiment.loss.params, experiment.images.train, experiment.images.test), mesh
+    )
     order = jax.jit(epoch_order, static_argnames=("num_images", "batch_size"))
-
-    log = MetricsLog(workdir, epochs_done=0)
+    log = MetricsLog(workdir, epochs_done=first_step // steps, writes=writes)
     started = time.perf_counter()
-    total = config.epochs * steps_per_epoch * config.batch_size
-    with tqdm.tqdm(total=total, unit="img", unit_scale=True, desc="compiling") as bar:
-        for epoch in range(config.epochs):
-            indices = order(order_key, epoch, num_images=number, batch_size=config.batch_size)
+    with (
+        _termination() as asked_to_end,
+        tqdm.tqdm(
+            total=config.epochs * steps * config.batch_size,
+            initial=first_step * config.batch_size,
+            unit="img",
+            unit_scale=True,
+            desc="compiling",
+            disable=not writes,
+        ) as bar,
+    ):
+        for epoch in range(first_step // steps, config.epochs):
+            indices = order(order_key, epoch, num_images=len(train), batch_size=config.batch_size)
             bar.set_description(f"epoch {epoch + 1}/{config.epochs}", refresh=False)
-            chunks = []
-            for rows in _even_parts(indices, config.chunk_steps):
-                first_step = int(state.step)
-                state, metrics = run_chunk(state, loss.params, train, rows, step_key)
-                chunks.append(jax.device_get(metrics))
-                check_finite(chunks[-1], first_step)
-                bar.set_postfix(loss=f"{chunks[-1]['loss'][-1]:.2f}", refresh=False)
+            for rows in _even_parts(indices[int(state.step) % steps :], config.chunk_steps):
+                step = int(state.step)
+                state, metrics = run_chunk(state, loss_params, train, rows, step_key)
+                metrics = {name: np.asarray(values) for name, values in metrics.items()}
+                check_finite(metrics, step)
+                for name, values in metrics.items():
+                    epoch_metrics[name][step % steps :][: len(values)] = values
+                bar.set_postfix(loss=f"{metrics['loss'][-1]:.2f}", refresh=False)
                 bar.update(rows.size)
-            held_out = _evaluate(evaluate_batch, state, loss.params, test, config, eval_key)
+                if asked_to_end:
+                    _checkpoints.save(workdir, int(state.step), (state, epoch_metrics))
+                    raise TerminatedError(f"Stopped at step {int(state.step)}.")
+            held_out = _evaluate(evaluate_batch, state, loss_params, test, config, eval_key)
             step = int(state.step)
             entry: dict[str, Any] = {"epoch": epoch + 1, "step": step}
-            entry |= {name: _mean(chunk[name] for chunk in chunks) for name in chunks[0]}
+            entry |= {name: float(values.mean()) for name, values in epoch_metrics.items()}
             entry |= {f"held_out_{name}": value for name, value in held_out.items()}
-            entry |= {"learning_rate": float(schedule(step - 1))}
+            entry |= {"learning_rate": float(experiment.schedule(step - 1))}
             entry |= {"seconds": round(time.perf_counter() - started, 2)}
             log.add(entry)
+            _checkpoints.save(workdir, step, (state, epoch_metrics))
 
-    _checkpoints.save(workdir, int(state.step), state)
-    model = merge_model(graphdef, state.params, state.batch_stats)
-    pictures = draw(model, config, workdir, log.rows, images.test, sample_key)
-    print("Pictures:", *pictures, sep="\n  ")
+    pictures = draw(experiment, state, workdir, log.rows, sample_key) if writes else []
+    if writes:
+        print("Pictures:", *pictures, sep="\n  ")
     return Result(state, log.rows, pictures)
 
 
 def draw(
-    model: MnistVAE,
-    config: VaeConfig,
+    experiment: Experiment,
+    state: TrainState,
     workdir: Path,
     history: list[dict[str, Any]],
-    test: np.ndarray,
     key: jax.Array,
 ) -> list[Path]:
     """Draws everything there is to see of a trained model; returns the files."""
+    config, test = experiment.config, experiment.images.test
+    model = experiment.model(jax.device_get(state))
     decode = jax.jit(model.decode)
     # One shape for every call compiles the decoder once.
-    latents = figures.manifold_latents(_MANIFOLD_SIZE)
-    number = latents.shape[0] * latents.shape[1]
-    manifold = np.asarray(decode(latents.reshape(number, -1)))
+    number = _MANIFOLD_SIZE**2
     samples = np.asarray(decode(jax.random.normal(key, (number, config.latent_size))))
     shown = test[: 4 * _NUM_COLUMNS].astype(np.float32) / 255
     shown = shown[: len(shown) // _NUM_COLUMNS * _NUM_COLUMNS]
@@ -142,17 +236,79 @@ def draw(
     reconstructions = np.asarray(decode(padded))[: len(shown)]
 
     about = f"VAE with {config.loss} on {config.data}"
-    paths = [workdir / f"{n}.png" for n in ("manifold", "reconstructions", "samples", "curves")]
-    side = (*latents.shape[:2], *manifold.shape[1:])
-    figures.save_manifold(paths[0], manifold.reshape(side), title=f"Latent manifold: {about}")
+    names = ("reconstructions", "samples", "curves", "manifold")
+    paths = {name: workdir / f"{name}.png" for name in names}
     figures.save_reconstructions(
-        paths[1], shown, reconstructions, columns=_NUM_COLUMNS, title=f"Reconstructions: {about}"
+        paths["reconstructions"],
+        shown,
+        reconstructions,
+        columns=_NUM_COLUMNS,
+        title=f"Reconstructions: {about}",
     )
     figures.save_samples(
-        paths[2], samples[: 8 * _NUM_COLUMNS], columns=_NUM_COLUMNS, title=f"Samples: {about}"
+        paths["samples"],
+        samples[: 8 * _NUM_COLUMNS],
+        columns=_NUM_COLUMNS,
+        title=f"Samples: {about}",
     )
-    figures.save_curves(paths[3], history, title=f"Training: {about}")
-    return paths
+    figures.save_curves(paths["curves"], history, title=f"Training: {about}")
+    if config.latent_size != 2:
+        del paths["manifold"]
+        return list(paths.values())
+    latents = figures.manifold_latents(_MANIFOLD_SIZE)
+    manifold = np.asarray(decode(latents.reshape(number, -1)))
+    side = (*latents.shape[:2], *manifold.shape[1:])
+    figures.save_manifold(
+        paths["manifold"], manifold.reshape(side), title=f"Latent manifold: {about}"
+    )
+    return list(paths.values())
+
+
+def _keys(config: VaeConfig) -> jax.Array:
+    return jax.random.split(jax.random.key(config.seed), 5)
+
+
+def _make_model(config: VaeConfig, images: Images) -> MnistVAE | CelebAVAE:
+    shape, features = images.train.shape[1:], config.features
+    models: tuple[Any, ...] = (MnistVAE, CelebAVAE)
+    kinds = {kind.image_shape: (kind, number) for kind, number in zip(models, (2, 3), strict=True)}
+    if shape not in kinds:
+        raise UserError(
+            f"--data={config.data} must have images of one of the shapes "
+            f"{', '.join(map(str, kinds))}, which the paper's models take, got {shape}."
+        )
+    kind, number = kinds[shape]
+    if len(features) != number:
+        raise UserError(
+            f"features must be {number} values for {kind.__name__}, got {features}; "
+            "another --preset has them."
+        )
+    return kind(
+        _keys(config)[0], latent_size=config.latent_size, features=features, hidden=config.hidden
+    )
+
+
+def _with_metrics(
+    experiment: Experiment, state: TrainState
+) -> tuple[TrainState, dict[str, np.ndarray]]:
+    """What a checkpoint holds: the state, and the metrics of the epoch that it is in."""
+    steps = experiment.steps_per_epoch
+    return state, {name: np.zeros(steps, np.float32) for name in _STEP_METRICS}
+
+
+@contextmanager
+def _termination() -> Iterator[list[int]]:
+    """A list that gets an entry when the process is asked to end, which it then does by itself."""
+    received: list[int] = []
+    try:
+        before = signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
+    except ValueError:  # not in the main thread, as in some notebooks
+        yield received
+        return
+    try:
+        yield received
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _evaluate(
@@ -175,10 +331,6 @@ def _evaluate(
     }
 
 
-def _mean(parts: Iterable[np.ndarray]) -> float:
-    return float(np.concatenate(list(parts)).mean())
-
-
-def _even_parts(indices: jax.Array, most: int) -> list[jax.Array]:
+def _even_parts(indices: jax.Array, most: int) -> Iterable[jax.Array]:
     """Parts of at most `most` rows whose lengths differ by 1 at most: two compiles at the worst."""
     return jnp.array_split(indices, -(-len(indices) // most))

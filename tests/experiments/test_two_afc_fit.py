@@ -12,6 +12,7 @@ from experiments import _cli
 from experiments.two_afc import fit
 from experiments.two_afc.configs import PRESETS, FitConfig
 from watson_jax.datasets import TwoAfcData
+from watson_jax.training import NonFiniteError
 
 CONFIG = FitConfig(
     color="gray", loss="watson-dct", seeds=2, learning_rates=(1e-2, 1e-3), epochs=3, batch_size=4
@@ -109,10 +110,37 @@ def test_another_run_in_the_folder_is_left_alone(finished):
 
 
 def test_adaptive_can_be_fitted(tmp_path):
-    config = dataclasses.replace(CONFIG, loss="adaptive", epochs=1, learning_rates=(1e-2,))
+    config = dataclasses.replace(CONFIG, loss="adaptive", epochs=1, seeds=1, learning_rates=(1e-2,))
     result = fit.fit_and_evaluate(config, tmp_path)
     assert result.params.alpha_latent.shape == (16, 16, 3)
     assert np.isfinite(result.metrics[0]["train_loss"]).all()
+
+
+def test_a_trial_that_diverges_leaves_the_others_alone(tmp_path, capsys):
+    config = dataclasses.replace(CONFIG, seeds=1, learning_rates=(1e-2, 1e10), epochs=1)
+    result = fit.fit_and_evaluate(config, tmp_path)
+    assert "seed 0 at rate 1e+10 has diverged and is left out" in capsys.readouterr().out
+    table = json.loads((tmp_path / "result.json").read_text())
+    assert [t["file"] for t in table["trials"]] == ["trial-seed0-rate0.01.npz", None]
+    assert table["trials"][1]["train_loss"] is None
+    assert table["best_on_training_records"]["learning_rate"] == 1e-2
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(result.params))
+    assert "NaN" not in (tmp_path / "metrics.jsonl").read_text()
+
+
+def test_the_fit_stops_when_no_trial_is_left(tmp_path):
+    config = dataclasses.replace(CONFIG, seeds=1, learning_rates=(1e10,), epochs=3)
+    with pytest.raises(NonFiniteError, match=r"not finite at step \d"):
+        fit.fit_and_evaluate(config, tmp_path)
+
+
+def test_half_a_line_of_metrics_does_no_harm(tmp_path):
+    config = dataclasses.replace(CONFIG, seeds=1, learning_rates=(1e-2,), epochs=1)
+    fit.fit_and_evaluate(config, tmp_path)
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"epoch": 2, "st')  # killed while writing
+    again = fit.fit_and_evaluate(config, tmp_path)
+    assert [row["epoch"] for row in again.metrics] == [1]
 
 
 def test_features_that_cost_much_are_computed_once(tmp_path, monkeypatch):
@@ -129,7 +157,8 @@ def test_features_that_cost_much_are_computed_once(tmp_path, monkeypatch):
         return dataclasses.replace(loss, features=features, costly_features=True)
 
     monkeypatch.setattr(fit, "fittable", costly)
-    result = fit.fit_and_evaluate(CONFIG, tmp_path)
+    config = dataclasses.replace(CONFIG, seeds=1, learning_rates=(1e-2,), epochs=1)
+    result = fit.fit_and_evaluate(config, tmp_path)
     assert len(calls) == 4  # traced once for each image and split, not with the steps
     assert np.isfinite(result.metrics[-1]["val_loss"]).all()
 
@@ -144,6 +173,9 @@ def test_features_that_cost_much_are_computed_once(tmp_path, monkeypatch):
         ({"epochs": 0}, "epochs must be at least 1, got 0"),
         ({"decay_epochs": 30}, "decay_epochs must be at most epochs, 25, got 30"),
         ({"learning_rates": (1e-3, 0.0)}, "learning_rates must be above 0"),
+        ({"learning_rates": (1e-3, 1e-3)}, "learning_rates must differ"),
+        ({"records": 0}, "records must be at least 1, got 0"),
+        ({"seed": 2**31}, "seed must be below"),
     ],
 )
 def test_wrong_configurations_are_one_sentence(changes, message):
@@ -161,8 +193,9 @@ def test_too_few_records_for_a_batch(tmp_path):
 def test_the_paper_presets_are_the_authors_schedule():
     paper, lpips = PRESETS["paper"], PRESETS["paper-lpips"]
     assert (paper.epochs, paper.decay_epochs, paper.batch_size) == (20, 10, 50)
-    assert (paper.learning_rates, paper.ranking, paper.weights) == ((2e-4,), "gamma", "initial")
-    assert (lpips.epochs, lpips.decay_epochs, lpips.ranking) == (10, 5, "network")
+    assert (paper.learning_rates, paper.ranking_kind) == ((2e-4,), "gamma")
+    assert (paper.starting_weights, paper.mask_chroma) == ("initial", True)
+    assert (lpips.epochs, lpips.decay_epochs, lpips.ranking_kind) == (10, 5, "network")
 
 
 def test_flags_of_lists_and_switches():

@@ -115,7 +115,9 @@ def test_scores_by_hand():
         np.testing.assert_allclose(scores[column], values, atol=1e-3)
 
     references = scoring.reference_scores(records)
-    np.testing.assert_allclose(references["people"]["all"], [(100 + 68 + 52 + 50) / 4], atol=1e-3)
+    np.testing.assert_allclose(
+        references["one more person"]["all"], [(100 + 68 + 52 + 50) / 4], atol=1e-3
+    )
     np.testing.assert_allclose(references["best possible"]["a"], [90], atol=1e-3)
 
 
@@ -189,7 +191,7 @@ def test_text_is_as_wide_as_the_terminal(judgements):
     header, *rows = wide[2:]
     assert header.split() == ["mean", "all", "blur", "noise", "one"]
     assert [row[:17].strip() for row in rows] == [
-        "l2", "as published", "runs/fit (3 trial", "people", "best possible"
+        "l2", "as published", "runs/fit (3 trial", "one more person", "best possible"
     ]  # fmt: skip
     assert rows[1].split()[2:] == ["62.9", "-", "-", "-", "-"]
     assert "±" in rows[2]
@@ -207,7 +209,7 @@ def test_bars_for_few_and_many(categories, losses, tmp_path):
         for i in range(losses)
     ]
     rows.append(tables.Row("loss 0", "published", {"mean": [60.0]}))
-    rows.append(tables.Row("people", "reference", {c: [70.0] for c in columns}))
+    rows.append(tables.Row("one more person", "reference", {c: [70.0] for c in columns}))
     records = {"all": 100} | {c: 5 for c in columns[1:]}
     table = tables.ScoreTable("bapps", "val", "rgb", tables.AGREEMENT, records, rows)
     figures.save_scores(tmp_path / "scores.png", table)
@@ -292,6 +294,11 @@ def fit(tmp_path):
     for i in range(2):
         params = jax.tree.map(lambda x: 0.9 * x, params)
         wj.save_params(folder / f"trial-seed{i}.npz", params)
+    trials = [{"learning_rate": 1e-3, "file": f"trial-seed{i}.npz"} for i in range(2)]
+    trials += [{"learning_rate": 1.0, "file": None}]  # of another rate, and diverged
+    result = {"best_on_training_records": trials[0], "trials": trials}
+    (folder / "result.json").write_text(json.dumps(result))
+    (folder / "config.json").write_text(json.dumps({"loss": "watson-dct", "data": "bapps"}))
     return str(folder)
 
 
@@ -305,7 +312,13 @@ def test_from_names_to_files(fake_data, fit, tmp_path, monkeypatch, capsys):
     workdir = tmp_path / "runs" / "scores"
     names = ["l1", "watson-dft:published", "watson-dft:initial", fit]
     (table,) = evaluate.score_losses(
-        names, data="bapps", color="rgb", workdir=workdir, splits=["val"], compare=["l1", fit]
+        names,
+        data="bapps",
+        color="rgb",
+        workdir=workdir,
+        splits=["val"],
+        compare=["l1", fit],
+        bapps_dir=str(tmp_path),
     )
     printed = capsys.readouterr().out
     assert "watson-dft:published is left out. Cannot download rgb_watson_fft" in printed
@@ -316,7 +329,7 @@ def test_from_names_to_files(fake_data, fit, tmp_path, monkeypatch, capsys):
         ("watson-dft:initial", "loss", 1),
         (fit, "loss", 2),
         (fit, "published", 1),
-        ("people", "reference", 1),
+        ("one more person", "reference", 1),
         ("best possible", "reference", 1),
     ]
     assert {path.name for path in workdir.iterdir()} == {
@@ -324,7 +337,9 @@ def test_from_names_to_files(fake_data, fit, tmp_path, monkeypatch, capsys):
     }  # fmt: skip
     assert tables.read_tables(workdir / "scores.json") == [table]
     with pytest.raises(UserError, match="already holds scores"):
-        evaluate.score_losses(["l1"], data="bapps", color="rgb", workdir=workdir)
+        evaluate.score_losses(
+            ["l1"], data="bapps", color="rgb", workdir=workdir, bapps_dir=str(tmp_path)
+        )
 
 
 def test_published_scores_stand_beside_the_weights_that_they_are_about(reference_folder):
@@ -341,7 +356,7 @@ def test_published_scores_stand_beside_the_weights_that_they_are_about(reference
         ({"names": ["watson-dct:inital"]}, "did you mean 'initial'"),
         ({"names": ["runs/none"]}, "--losses must name .* got 'runs/none', which is no folder"),
         ({"names": ["l1", "l1"]}, "--losses must name every loss once, got 'l1'"),
-        ({"names": ["."]}, r"--losses=\. must be the folder of a fit"),
+        ({"names": ["."]}, r"--losses=\. must be the folder of a finished fit"),
         ({"names": ["lpips"]}, "--losses must be one of"),
         ({"names": ["adaptive:initial"]}, "--losses=adaptive:initial cannot be used here"),
         ({"compare": ["l1"]}, "--compare must be two losses, got 'l1'"),

@@ -4,9 +4,11 @@ import dataclasses
 import gzip
 import json
 import os
+import signal
 import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import jax
@@ -52,7 +54,7 @@ def test_run_leaves_configuration_versions_and_metrics(finished):
     workdir, result = finished
     config = json.loads((workdir / "config.json").read_text())
     assert config["data"] == "digits"
-    assert config["log_weight"] == SMOKE.reconstruction_log_weight
+    assert config["log_weight"] == SMOKE.reconstruction_log_weight(1)
     assert "jax" in json.loads((workdir / "versions.json").read_text())
     rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     assert rows == result.metrics
@@ -77,20 +79,52 @@ def test_run_leaves_pictures(finished):
 
 def test_checkpoint_restores_the_last_state(finished):
     workdir, result = finished
-    template = jax.eval_shape(lambda: result.state)
-    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    template = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), template
-    )
-    restored = _checkpoints.restore(workdir, template)
+    restored = train.restore(workdir, train.set_up(SMOKE))
     jax.tree.map(np.testing.assert_array_equal, restored, result.state)
     with pytest.raises(FileNotFoundError, match="no checkpoint"):
-        _checkpoints.restore(workdir / "elsewhere", template)
+        train.restore(workdir / "elsewhere", train.set_up(SMOKE))
 
 
 def test_a_run_is_never_overwritten(finished):
     with pytest.raises(UserError, match="already holds a run"):
-        train.train_and_evaluate(SMOKE, finished[0])
+        train.train_and_evaluate(SMOKE, finished[0], resume=False)
+    with pytest.raises(UserError, match=r"another run \(hidden = 16 there, 17 here\)"):
+        train.train_and_evaluate(dataclasses.replace(SMOKE, hidden=17), finished[0])
+
+
+def start_smoke(workdir):
+    command = [sys.executable, "-m", "experiments.vae.main", "--preset=smoke"]
+    return subprocess.Popen([*command, f"--workdir={workdir}"], stderr=subprocess.PIPE, text=True)
+
+
+def wait_until(condition, process):
+    while not condition():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.02)
+
+
+def test_a_killed_run_ends_as_one_that_was_not(finished, tmp_path):
+    whole, workdir = finished[1], tmp_path / "run"
+    # Asked to end in its first epoch, it saves where it is. Then killed after its first epoch.
+    process = start_smoke(workdir)
+    wait_until(lambda: (workdir / "metrics.jsonl").exists(), process)
+    process.send_signal(signal.SIGTERM)
+    _, messages = process.communicate()
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "The same command goes on from there." in messages
+    step = _checkpoints.latest_step(workdir)
+    assert 0 < step < 24
+
+    process = start_smoke(workdir)
+    wait_until(lambda: (workdir / "metrics.jsonl").read_text(), process)
+    process.kill()
+    process.communicate()
+
+    with jax.numpy_dtype_promotion("standard"):
+        resumed = train.train_and_evaluate(SMOKE, workdir)
+    jax.tree.map(np.testing.assert_array_equal, resumed.state, whole.state)
+    for ours, theirs in zip(resumed.metrics, whole.metrics, strict=True):
+        assert ours | {"seconds": 0} == theirs | {"seconds": 0}
 
 
 def test_divergence_stops_the_run_and_names_the_step(tmp_path):
@@ -121,14 +155,14 @@ def test_manifold_grid_is_the_papers():
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--preset=defualt"], "--preset must be one of default, paper, smoke, got 'defualt'"),
+        (["--preset=defualt"], "--preset must be one of default, paper, paper-celeba, mnist, celeba"),
         (["--data=digit"], "got 'digit'; did you mean 'digits'?"),
         (["--loss=watson-dtf"], "--loss must be one of"),
         (["--weights=inital"], "--weights must be"),
         (["--epochs=many"], "--epochs must be a whole number, got 'many'."),
         (["--epochs=0"], "epochs must be above 0, got 0."),
         (["--set=bath_size=3"], "did you mean 'batch_size'?"),
-        (["--set=features=8"], "--set features must be 2 values, such as 8,16, got '8'."),
+        (["--set=features=8"], "features must be 2 values for MnistVAE, got (8,)"),
         (["--set=batch_size"], "--set needs field=value"),
         (["--set=batch_size=9999"], "batch_size must be at most 1536, got 9999."),
         (["--set=learning_rate=nan"], "learning_rate must be above 0, got nan."),
@@ -157,8 +191,8 @@ def test_shorter_schedules_keep_their_shape():
 
 def test_weight_of_the_loss_can_be_set():
     authors = VaeConfig(loss="Watson_DFT", weights="published")
-    assert authors.reconstruction_log_weight == 0
-    assert dataclasses.replace(SMOKE, log_weight=1.5).reconstruction_log_weight == 1.5
+    assert authors.reconstruction_log_weight(1) == 0
+    assert dataclasses.replace(SMOKE, log_weight=1.5).reconstruction_log_weight(3) == 1.5
 
 
 def test_digits_are_split_for_good():

@@ -1,5 +1,7 @@
 """The Watson losses against an independent reference and against values of the authors' code."""
 
+import dataclasses
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -278,3 +280,13 @@ def test_transforms_are_shared_by_parameter_sets(name):
 def test_images_of_any_size(name, color, size):
     loss = wj.get_loss(name, color=color, weights="initial")
     assert 0 < loss(noise(1, *size, COLORS[color]), noise(2, *size, COLORS[color])) < np.inf
+
+
+def test_identical_black_images_are_at_zero_whatever_the_exponent():
+    # (1e-10)^4 takes the threshold, and with it S, to 0 in float32.
+    params = wj.load_params("watson-dft", color="gray", weights="initial")
+    params = dataclasses.replace(params, luminance_exponent=jnp.full(1, 4.5))
+    image = jnp.zeros((16, 16, 1)).at[:8, :8].set(0.5)
+    distance, gradients = jax.value_and_grad(wj.watson_dft, (0, 1))(params, image, image)
+    assert distance == 0
+    assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(gradients))

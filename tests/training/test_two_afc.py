@@ -1,7 +1,5 @@
 """Fitting losses to 2AFC judgements."""
 
-import dataclasses
-
 import chex
 import jax
 import jax.numpy as jnp
@@ -13,7 +11,9 @@ import watson_jax as wj
 from tests.example_losses import SIZE, example_loss
 from watson_jax.losses import _watson_formula as formula
 from watson_jax.training import (
+    Fittable,
     Records,
+    _two_afc,
     constant_then_linear,
     fittable,
     make_fit_step,
@@ -57,7 +57,11 @@ def as_records(loss, reference, first, second, preference):
     return Records(loss.features(first, reference), loss.features(second, reference), preference)
 
 
-def run_trials(loss, records, *, seeds, steps=3, rates=None, dropout=True, ranking="gamma"):
+def compiled_step(loss, *, dropout=True):
+    return jax.jit(make_fit_step(loss, ADAM, optax.constant_schedule(1.0), dropout=dropout))
+
+
+def run_trials(step, loss, records, *, seeds, steps=3, rates=None, ranking="gamma"):
     rates = jnp.full(len(seeds), 1e-2) if rates is None else jnp.asarray(rates)
     trials = start_trials(
         loss,
@@ -67,7 +71,6 @@ def run_trials(loss, records, *, seeds, steps=3, rates=None, dropout=True, ranki
         ranking=ranking,
         start_noise=0.05,
     )
-    step = jax.jit(make_fit_step(loss, ADAM, optax.constant_schedule(1.0), dropout=dropout))
     losses = []
     for _ in range(steps):
         trials, metrics = step(trials, records)
@@ -121,6 +124,14 @@ def test_the_parts_make_the_loss(name):
     chex.assert_trees_all_equal(taken.as_params(taken.learned), loss.params)
 
 
+def test_chroma_can_be_left_unmasked():
+    params = wj.load_params("watson-dct", color="rgb", weights="initial")
+    loss = fittable(params, mask_chroma=False)
+    for learned in (loss.learned, loss.project(params)):
+        np.testing.assert_array_equal(learned.luminance_exponent[1:], 0)
+        assert learned.luminance_exponent[0] == params.luminance_exponent[0]
+
+
 def test_a_loss_without_parameters_cannot_be_fitted():
     with pytest.raises(TypeError, match=r"`params` must be of a Watson loss.*got tuple"):
         fittable(())
@@ -142,14 +153,34 @@ def test_dropout_keeps_the_sums_on_average():
     assert abs(np.corrcoef(kept.ravel(), (dropped.phase != 0).ravel())[0, 1]) < 0.05
 
 
-def test_trials_at_once_are_the_trials_alone():
-    loss = fittable(wj.load_params("watson-dft", color="gray", weights="initial"))
+def toy_loss(traces=None):
+    """Weights for the squared differences of the rows of an image, half of which may be dropped."""
+
+    def features(images, references):
+        if traces is not None:
+            traces.append(images.shape)
+        return jnp.mean((images - references) ** 2, (-2, -1))
+
+    def distance(learned, features, key):
+        kept = 1.0 if key is None else 2.0 * jax.random.bernoulli(key, 0.5, features.shape)
+        return jnp.sum(jnp.exp(learned) * features * kept)
+
+    return Fittable(jnp.zeros(SIZE), features, distance)
+
+
+@pytest.mark.parametrize("accelerator", [False, True])
+def test_trials_at_once_are_the_trials_alone(accelerator, monkeypatch):
+    loss = toy_loss()
     records = as_records(loss, *judgements())
     rates = [1e-2, 1e-3, 1e-2]
-    together, losses = run_trials(loss, records, seeds=[0, 1, 2], rates=rates)
+    one_by_one = compiled_step(loss)
+    if accelerator:  # where trials are computed side by side, which CPUs do one after the other
+        monkeypatch.setattr(_two_afc, "_for_each_trial", lambda fn, trials: jax.vmap(fn)(trials))
+    at_once = compiled_step(loss)
+    together, losses = run_trials(at_once, loss, records, seeds=[0, 1, 2], rates=rates)
     assert np.ptp(losses[0]) > 0  # each has its own dropout and starting values
     for i in range(3):
-        alone, _ = run_trials(loss, records, seeds=[i], rates=rates[i : i + 1])
+        alone, _ = run_trials(one_by_one, loss, records, seeds=[i], rates=rates[i : i + 1])
         chex.assert_trees_all_close(
             jax.tree.map(lambda x, i=i: x[i], together.learned),
             jax.tree.map(lambda x: x[0], alone.learned),
@@ -158,17 +189,11 @@ def test_trials_at_once_are_the_trials_alone():
 
 
 def test_trials_share_the_transforms_and_compile_once():
-    loss = fittable(wj.load_params("watson-dft", color="gray", weights="initial"))
     traces = []
-
-    def features(images, references):
-        traces.append(images.shape)
-        return loss.features(images, references)
-
-    counted = dataclasses.replace(loss, features=features)
-    step = make_fit_step(counted, ADAM, optax.constant_schedule(1.0), dropout=True)
-    whole_step = jax.jit(lambda trials, data: step(trials, as_records(counted, *data)))
-    trials = start_trials(counted, ADAM, seeds=jnp.arange(4), learning_rates=jnp.full(4, 1e-2))
+    loss = toy_loss(traces)
+    step = make_fit_step(loss, ADAM, optax.constant_schedule(1.0), dropout=True)
+    whole_step = jax.jit(lambda trials, data: step(trials, as_records(loss, *data)))
+    trials = start_trials(loss, ADAM, seeds=jnp.arange(4), learning_rates=jnp.full(4, 1e-2))
     data = judgements()
     for _ in range(3):
         trials, _ = whole_step(trials, data)
@@ -178,7 +203,8 @@ def test_trials_share_the_transforms_and_compile_once():
 def test_a_fit_learns():
     loss = fittable(wj.load_params("watson-dct", color="gray", weights="initial"))
     records = as_records(loss, *judgements())
-    trials, losses = run_trials(loss, records, seeds=[0], steps=30, dropout=False)
+    step = compiled_step(loss, dropout=False)
+    trials, losses = run_trials(step, loss, records, seeds=[0], steps=30)
     assert losses[-1] < 0.8 * losses[0]
     scores = make_scores(loss)(trials.learned, records)
     assert scores["agreement"].shape == scores["loss"].shape == (1, 6)
@@ -186,16 +212,27 @@ def test_a_fit_learns():
     np.testing.assert_allclose(scores["loss"].mean(), losses[-1], rtol=0.2)
 
 
-def test_lpips_keeps_its_weights_above_zero_and_has_a_ranking_network():
-    loss = fittable(example_loss("lpips-alex", "rgb").params)
-    records = as_records(loss, *judgements(channels=3))
+def test_lpips_keeps_its_weights_above_zero():
+    params = example_loss("lpips-alex", "rgb").params
+    loss = fittable(params)
+    weights = {name: jnp.array([-0.1, 0.0, 0.2]) for name in params.linear}
+    kept = loss.project(weights)
+    assert all(x.tolist() == pytest.approx([0, 0, 0.2]) for x in kept.values())
+    assert loss.as_params(weights).linear is weights
+
+
+def test_a_ranking_network_learns_along():
+    loss = toy_loss()
+    records = as_records(loss, *judgements())
     trials, losses = run_trials(
-        loss, records, seeds=[0, 1], rates=[0.5, 0.5], steps=2, ranking="network"
+        compiled_step(loss), loss, records, seeds=[0, 1], steps=2, ranking="network"
     )
     assert np.all(np.isfinite(losses))
-    weights = np.concatenate([np.ravel(x) for x in jax.tree.leaves(trials.learned.metric)])
-    assert weights.min() == 0
-    assert isinstance(loss.as_params({}), wj.LpipsParams)
+    start = start_trials(
+        loss, ADAM, seeds=jnp.arange(2), learning_rates=jnp.ones(2), ranking="network"
+    )
+    for after, before in zip(trials.learned.ranking, start.learned.ranking, strict=True):
+        assert np.all(np.abs(after[0] - before[0]).max((1, 2)) > 0)
 
 
 def test_ranking_network_is_that_of_lpips():

@@ -28,3 +28,7 @@ class JndData:
 
     def __len__(self) -> int:
         return len(self.same)
+
+    def __repr__(self) -> str:
+        names = ", ".join(self.categories)
+        return f"JndData({len(self)} pairs of {self.first.shape[1:]} images: {names})"

@@ -31,3 +31,7 @@ class TwoAfcData:
 
     def __len__(self) -> int:
         return len(self.preference)
+
+    def __repr__(self) -> str:
+        names = ", ".join(self.categories)
+        return f"TwoAfcData({len(self)} records of {self.reference.shape[1:]} images: {names})"

@@ -24,6 +24,9 @@ from watson_jax.transforms._color import ycbcr_planes
 from watson_jax.transforms._dct import dct_of_blocks
 from watson_jax.transforms._dft import dft_of_blocks
 
+SMALLEST_THRESHOLD = 1e-19
+"""Far below any that published or packaged weights reach; float32 still holds 1 over its square."""
+
 
 @dataclasses.dataclass(frozen=True)
 class WatsonOptions:
@@ -106,6 +109,8 @@ def visible_change(
         per_channel(params.luminance_exponent),
         floor=options.luminance_floor,
     )
+    # On black, a large exponent takes it to 0, where S has no slope.
+    t_l = jnp.maximum(t_l, SMALLEST_THRESHOLD)
     return contrast_masking(t_l, coefficients.magnitudes, per_channel(params.contrast_exponent))
 
 

@@ -45,18 +45,25 @@ class Fittable:
     costly_features: bool = False
 
 
-def fittable(params: Any, *, luminance: str = "image") -> Fittable:
+def fittable(params: Any, *, luminance: str = "image", mask_chroma: bool = True) -> Fittable:
     """Takes a loss apart.
 
     Args:
       params: its parameters, from `load_params`; Watson, Adaptive or LPIPS.
       luminance: as for `watson_dft`; "batch" repeats the authors' fit.
+      mask_chroma: whether luminance masking works on Cb and Cr too, as in the paper. Where not, their
+        exponents are held at 0. Their DC is no brightness: it is 0 in saturated yellow or cyan, where a
+        fitted exponent lets the loss grow without bound.
+
+    Returns:
+      The loss in two parts.
 
     Raises:
       TypeError: if there is nothing to fit.
     """
     if isinstance(params, WatsonDctParams):
-        return _watson(params, WatsonOptions(luminance=luminance))  # type: ignore[arg-type]
+        options = WatsonOptions(luminance=luminance)  # type: ignore[arg-type]
+        return _watson(params, options, mask_chroma)
     if isinstance(params, AdaptiveParams):
         return Fittable(
             params,
@@ -70,7 +77,7 @@ def fittable(params: Any, *, luminance: str = "image") -> Fittable:
     )
 
 
-def _watson(params: WatsonDctParams, options: WatsonOptions) -> Fittable:
+def _watson(params: WatsonDctParams, options: WatsonOptions, mask_chroma: bool) -> Fittable:
     coefficients = (
         formula.watson_dft_coefficients
         if isinstance(params, WatsonDftParams)
@@ -91,7 +98,13 @@ def _watson(params: WatsonDctParams, options: WatsonOptions) -> Fittable:
             terms = drop_half(key, learned.pooling_exponent, terms)
         return formula.distance(learned, terms, options)
 
-    return Fittable(params, features, distance)
+    def project(learned: WatsonDctParams) -> WatsonDctParams:
+        luma_alone = learned.luminance_exponent.at[1:].set(0)
+        return dataclasses.replace(learned, luminance_exponent=luma_alone)
+
+    if mask_chroma:
+        return Fittable(params, features, distance)
+    return Fittable(project(params), features, distance, project)
 
 
 def drop_half(key: PRNGKeyArray, p: Float[Array, " channels"], terms: Terms) -> Terms:

@@ -206,7 +206,11 @@ def make_train_step(
     return step
 
 
-def make_train_chunk(step: Callable[..., tuple[TrainState, Metrics]]) -> Callable[..., Any]:
+def make_train_chunk(
+    step: Callable[..., tuple[TrainState, Metrics]],
+    *,
+    sharding: jax.sharding.Sharding | None = None,
+) -> Callable[..., Any]:
     """Many steps in a row without a word from the host.
 
     On accelerators they are one compiled `lax.scan`. On the CPU they are dispatched one by one:
@@ -215,6 +219,7 @@ def make_train_chunk(step: Callable[..., tuple[TrainState, Metrics]]) -> Callabl
 
     Args:
       step: from `make_train_step`.
+      sharding: of what comes out, where there are several devices: everything everywhere.
 
     Returns:
       `chunk(state, loss_params, images, indices, key) -> (state, metrics)` with indices
@@ -229,9 +234,9 @@ def make_train_chunk(step: Callable[..., tuple[TrainState, Metrics]]) -> Callabl
         )
 
     if jax.default_backend() != "cpu":
-        return jax.jit(scan, donate_argnums=0)
+        return jax.jit(scan, donate_argnums=0, out_shardings=sharding)
 
-    jitted = jax.jit(step, donate_argnums=0)
+    jitted = jax.jit(step, donate_argnums=0, out_shardings=sharding)
 
     def loop(
         state: TrainState, loss_params: Any, images: Array, indices: Array, key: PRNGKeyArray

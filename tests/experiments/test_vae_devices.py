@@ -1,0 +1,93 @@
+"""Data parallelism: the same training on one device, on eight, and in two processes."""
+
+import dataclasses
+import os
+import socket
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from experiments.vae import train
+from experiments.vae.configs import PRESETS
+
+SMOKE = PRESETS["smoke"].with_epochs(1)
+# Twenty steps with L2. With Watson-DFT one, as later ones amplify rounding.
+CONFIGS = (
+    dataclasses.replace(SMOKE, loss="l2", train_images=20 * 64),
+    dataclasses.replace(SMOKE, loss="watson-dft", train_images=64),
+)
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from experiments import _devices
+from experiments.vae import train
+from tests.experiments.test_vae_devices import CONFIGS
+
+folder, losses, coordinator, process = sys.argv[1:]
+if coordinator:
+    _devices.connect(coordinator, 2, int(process))
+train.draw = lambda *_: []
+for config in CONFIGS:
+    if config.loss in losses:
+        train.train_and_evaluate(config, Path(folder, config.loss))
+"""
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The states of both runs on one device."""
+    folder = tmp_path_factory.mktemp("alone")
+    with jax.numpy_dtype_promotion("standard"), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "draw", lambda *_: [])
+        return {
+            config.loss: train.train_and_evaluate(config, folder / config.loss).state
+            for config in CONFIGS
+        }
+
+
+def start(folder, *arguments, **environment):
+    command = [sys.executable, "-c", PROGRAM, str(folder), *arguments]
+    return subprocess.Popen(
+        command, env=os.environ | environment, stderr=subprocess.PIPE, text=True
+    )
+
+
+def finish(*processes):
+    for process in processes:
+        _, errors = process.communicate(timeout=500)
+        assert process.returncode == 0, errors
+
+
+def assert_same_end(folder, alone, loss):
+    (config,) = (config for config in CONFIGS if config.loss == loss)
+    with jax.numpy_dtype_promotion("standard"):
+        found = train.restore(folder / loss, train.set_up(config))
+    expected = alone[loss]
+    assert found.step == expected.step
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found.params, expected.params
+    )
+    # After one step, Adam's first moment is a tenth of the gradient.
+    for a, b in zip(*map(jax.tree.leaves, (found.opt_state, expected.opt_state)), strict=True):
+        scale = max(1.0, float(np.abs(b).max()))
+        np.testing.assert_allclose(a, b, atol=1e-5 * scale)
+
+
+def test_eight_devices_train_as_one(alone, tmp_path):
+    eight = "--xla_force_host_platform_device_count=8"
+    finish(start(tmp_path, "l2,watson-dft", "", "", XLA_FLAGS=eight))
+    for loss in ("l2", "watson-dft"):
+        assert_same_end(tmp_path, alone, loss)
+
+
+def test_two_processes_train_as_one(alone, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    finish(*(start(tmp_path, "l2", address, str(process)) for process in range(2)))
+    assert_same_end(tmp_path, alone, "l2")
+    assert len((tmp_path / "l2" / "metrics.jsonl").read_text().splitlines()) == 1
