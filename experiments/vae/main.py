@@ -3,6 +3,7 @@
     python -m experiments.vae.main
     python -m experiments.vae.main --data=mnist --data_dir=DIR --loss=watson-dct
     python -m experiments.vae.main --preset=paper --data_dir=DIR --epochs=25
+    python -m experiments.vae.main --loss=l2 --sweep=8,9,10
 
 The presets are described in `experiments/vae/configs.py`.
 """
@@ -17,6 +18,7 @@ from experiments import _cli
 from experiments._workdir import default_workdir
 from experiments.vae.configs import DEFAULT_PRESETS, PRESETS, VaeConfig
 from experiments.vae.data import DATA_NAMES
+from watson_jax._registry import find_loss
 
 _PRESET = flags.DEFINE_string(
     "preset", None, f"One of {', '.join(PRESETS)}; by default what suits --data."
@@ -37,6 +39,9 @@ _SEED = flags.DEFINE_string("seed", None, "Seed of everything random.")
 _EPOCHS = flags.DEFINE_string(
     "epochs", None, "Length of training; the learning rate's decay is stretched with it."
 )
+_SWEEP = flags.DEFINE_list(
+    "sweep", None, "Values of λ such as 8,9,10, one run each; a comparison of them follows."
+)
 _SET = flags.DEFINE_multi_string("set", [], "Any other field, such as --set=learning_rate=1e-3.")
 _RESUME = flags.DEFINE_bool("resume", True, "Whether to go on with an interrupted run.")
 _WORKDIR = flags.DEFINE_string(
@@ -53,8 +58,7 @@ _PROCESS = flags.DEFINE_integer(
 
 def configs_from_flags() -> list[VaeConfig]:
     """The preset with what the flags change, for each loss."""
-    given = {"data": _DATA, "data_dir": _DATA_DIR, "weights": _WEIGHTS}
-    given |= {"seed": _SEED, "epochs": _EPOCHS}
+    given = {"data": _DATA, "data_dir": _DATA_DIR, "seed": _SEED, "epochs": _EPOCHS}
     named = [(f"--{n}", n, flag.value) for n, flag in given.items() if flag.value is not None]
     rest = _cli.split_assignments("--set", _SET.value)
     if _PRESET.value is not None:
@@ -62,22 +66,38 @@ def configs_from_flags() -> list[VaeConfig]:
     if _DATA.value is not None:
         _cli.check_choice("--data", _DATA.value, DATA_NAMES)
     preset = PRESETS[_PRESET.value or DEFAULT_PRESETS[_DATA.value or "digits"]]
-    configs = []
-    for loss in _LOSS.value or [preset.loss]:
+    losses, configs = _LOSS.value or [preset.loss], []
+    for loss in losses:
         changes = [*named, ("--loss", "loss", loss)]
+        if _WEIGHTS.value is not None and (len(losses) == 1 or takes_weights(loss)):
+            changes.append(("--weights", "weights", _WEIGHTS.value))
         config = _cli.override(preset, changes)
         if _EPOCHS.value is not None:
             config = _cli.override(preset.with_epochs(config.epochs), changes)
-        configs.append(_cli.override(config, rest))
+        config = _cli.override(config, rest)
+        sweep = [[("--sweep", "log_weight", text)] for text in _SWEEP.value or ()]
+        configs += [_cli.override(config, change) for change in sweep or [[]]]
     return configs
+
+
+def takes_weights(loss: str) -> bool:
+    """Whether `--weights` is about this one of several losses: L2, for one, has none."""
+    with _cli.user_errors(rename={"`name`": "--loss"}):
+        return bool(find_loss(loss)[1].weights)
 
 
 def workdir_of(config: VaeConfig, *, several: bool) -> Path:
     """What was asked for, or a folder of this run's own below runs/."""
+    if _SWEEP.value:
+        return _sweep_folder(config) / f"{config.loss}-lambda{config.log_weight:g}"
     if _WORKDIR.value:
         return Path(_WORKDIR.value, config.loss) if several else Path(_WORKDIR.value)
     first = Path("runs") / f"{config.data}-{config.loss}"
     return default_workdir(first, config, resume=_RESUME.value)
+
+
+def _sweep_folder(config: VaeConfig) -> Path:
+    return Path(_WORKDIR.value or Path("runs") / f"{config.data}-sweep")
 
 
 def main() -> None:
@@ -105,6 +125,12 @@ def main() -> None:
             if len(configs) == 1:
                 raise
             print(f"{config.loss} is left out: {error}", file=sys.stderr)
+    if _SWEEP.value:
+        from experiments.vae.comparison import compare
+
+        folder = _sweep_folder(configs[0])
+        runs = [str(workdir_of(config, several=True)) for config in configs]
+        compare(runs, folder / "comparison", number=1000, losses=["l2", "ssim", "watson-dft"])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,92 @@
+"""The digits that the images of `digits` and `mnist` show, in the order in which `data` reads them."""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from experiments._cli import check_choice
+from experiments.vae import data
+
+LABELLED = ("digits", "mnist")
+IDX_FILES = {"train": "train-labels-idx1-ubyte", "test": "t10k-labels-idx1-ubyte"}
+
+_IDX_BYTES_1D = 0x801  # magic number: unsigned bytes, one dimension
+
+
+@dataclasses.dataclass(frozen=True)
+class Labels:
+    """A digit from 0 to 9 for each of the images."""
+
+    train: UInt8[np.ndarray, " train"]
+    test: UInt8[np.ndarray, " test"]
+
+
+def load_labels(name: str, data_dir: str | os.PathLike[str] | None = None) -> Labels:
+    """Reads the labels of a data set.
+
+    Args:
+      name: "digits" or "mnist".
+      data_dir: as for `load_images`.
+
+    Raises:
+      ValueError: if there are no labels for the data set, or a file is not what it should be.
+      OSError: if files are missing.
+    """
+    check_choice("The data set with labels", name, LABELLED)
+    if name == "digits":
+        from sklearn.datasets import load_digits
+
+        digits = load_digits().target.astype(np.uint8)
+        shuffled = digits[np.random.default_rng(0).permutation(len(digits))]
+        return Labels(*np.split(shuffled, [data._NUM_TRAIN_DIGITS]))
+    folder = data._tfds_folder("MNIST", data_dir)
+    read = _read_tfds if (folder / "mnist").is_dir() else _read_idx_split
+    return Labels(*(read(folder, split) for split in ("train", "test")))
+
+
+def _read_tfds(folder: Path, split: str) -> UInt8[np.ndarray, " number"]:
+    import tensorflow_datasets as tfds
+
+    source = tfds.data_source(
+        "mnist",
+        split=split,
+        data_dir=folder,
+        download=False,
+        decoders={"image": tfds.decode.SkipDecoding()},
+    )
+    return np.fromiter((example["label"] for example in source), np.uint8, len(source))
+
+
+def _read_idx_split(folder: Path, split: str) -> UInt8[np.ndarray, " number"]:
+    for name in (IDX_FILES[split], IDX_FILES[split] + ".gz"):
+        if (folder / name).is_file():
+            return read_idx_labels(folder / name)
+    raise FileNotFoundError(f"{folder} must hold the labels {IDX_FILES[split]!r} (or .gz).")
+
+
+def read_idx_labels(path: Path) -> UInt8[np.ndarray, " number"]:
+    """Reads labels from a file in MNIST's own format, compressed or not.
+
+    Raises:
+      ValueError: if the file is no such file, is cut short or has bytes left over.
+    """
+    try:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ValueError(f"{path} is damaged or cut short; fetch it again ({error}).") from error
+    if len(content) < 8 or struct.unpack(">I", content[:4])[0] != _IDX_BYTES_1D:
+        raise ValueError(f"{path} is no IDX file of labels: it must start with 00 00 08 01.")
+    (number,) = struct.unpack(">I", content[4:8])
+    if len(content) != 8 + number:
+        raise ValueError(
+            f"{path} must have {8 + number} bytes for its {number} labels, got {len(content)}."
+        )
+    return np.frombuffer(content, np.uint8, offset=8)

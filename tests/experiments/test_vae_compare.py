@@ -1,0 +1,314 @@
+"""What is measured and shown of finished VAE runs."""
+
+import csv
+import dataclasses
+import json
+import math
+import os
+import re
+import shutil
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments._cli import UserError
+from experiments.vae import (
+    compare_figures,
+    compare_table,
+    comparison,
+    data,
+    labels,
+    outcomes,
+    quality,
+    runs,
+    train,
+)
+from experiments.vae.configs import PRESETS, VaeConfig
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:orbax")
+
+TINY = dataclasses.replace(PRESETS["smoke"], epochs=1, train_images=128, loss="l2")
+
+
+def blurred(images):
+    return (
+        images + np.roll(images, 1, 1) + np.roll(images, 1, 2) + np.roll(images, (1, 1), (1, 2))
+    ) / 4
+
+
+def noise(*shape):
+    return np.random.default_rng(0).random(shape).astype(np.float32)
+
+
+def test_laplacian_of_a_point_by_hand():
+    image = np.zeros((1, 5, 5, 1), np.float32)
+    image[0, 2, 2] = 1
+    # Nine inner pixels: -4 in the middle, 1 at four, 0 at four; their mean is 0.
+    np.testing.assert_allclose(quality.laplacian_variance(image), [(16 + 4) / 9], rtol=1e-6)
+
+
+def test_ramps_have_no_laplacian_and_grey_is_its_own_luma():
+    ramp = np.broadcast_to(np.linspace(0, 1, 9, dtype=np.float32)[:, None, None], (1, 9, 9, 1))
+    assert quality.laplacian_variance(ramp)[0] < 1e-12
+    images = noise(2, 8, 8, 1)
+    np.testing.assert_allclose(quality.luma(images.repeat(3, -1)), images[..., 0], atol=1e-6)
+
+
+def test_blur_lowers_sharpness_and_changes_the_spectrum():
+    images = noise(4, 32, 32, 3)
+    assert quality.sharpness(images, images) == 1
+    assert quality.sharpness(blurred(images), images) < 0.3
+    spectrum, blurred_spectrum = map(quality.radial_spectrum, (images, blurred(images)))
+    assert quality.log_distance(spectrum, spectrum) == 0
+    assert quality.log_distance(blurred_spectrum, spectrum) > 0.3
+    assert quality.log_distance(100 * spectrum, spectrum) == pytest.approx(2)
+    assert blurred_spectrum[-1] / spectrum[-1] < 0.1 < blurred_spectrum[0] / spectrum[0]
+
+
+@pytest.mark.parametrize("side", [8, 9])
+def test_radial_spectrum_is_that_of_a_plain_loop(side):
+    images = noise(3, side, side, 1)
+    window = np.sin(np.pi * np.arange(1, side + 1) / (side + 1)) ** 2
+    rings = {}
+    for x in images[..., 0].astype(np.float64):
+        power = np.abs(np.fft.fft2((x - x.mean()) * np.outer(window, window))) ** 2
+        for i in range(side):
+            for j in range(side):
+                radius = math.hypot(min(i, side - i), min(j, side - j))
+                rings.setdefault(round(radius), []).append(power[i, j])
+    expected = [np.mean(rings[r]) for r in range(1, side // 2 + 1)]
+    np.testing.assert_allclose(quality.radial_spectrum(images), expected, rtol=1e-4)
+
+
+def test_recognition_counts_confident_digits_only():
+    probabilities = np.full((100, 11), 0.01)
+    probabilities[:50, 3] = 0.95
+    probabilities[50:75, 7] = 0.95
+    probabilities[75:90, 10] = 0.99  # sure that there is no digit
+    found = quality.recognition(probabilities)
+    assert found["recognised"] == 0.75
+    assert found["classes"] == 2
+    assert found["entropy"] == pytest.approx(math.log2(3) - 2 / 3)
+    assert quality.recognition(np.full((2, 11), 0.1))["recognised"] == 0
+
+
+def test_reader_knows_digits_and_refuses_the_rest():
+    images, digits = data.load_images("digits"), labels.load_labels("digits")
+    seen, held_out = map(quality.to_float, (images.train, images.test))
+    reader = quality.DigitReader(seen, digits.train, held_out, digits.test, passes=20)
+    assert reader.accuracy > 0.97  # also that labels belong to their images
+    shares = [
+        quality.recognition(reader.probabilities(x))["recognised"]
+        for x in (held_out, (held_out[1:] + held_out[:-1]) / 2, noise(200, 32, 32, 1))
+    ]
+    assert shares[0] > 0.6
+    assert max(shares[1:]) < 0.25
+
+
+def idx(values, magic=0x801):
+    return struct.pack(">II", magic, len(values)) + bytes(values)
+
+
+def test_labels_of_idx_files(tmp_path):
+    for name, part in zip(labels.IDX_FILES.values(), ([5, 0, 4], [7]), strict=True):
+        (tmp_path / name).write_bytes(idx(part))
+    loaded = labels.load_labels("mnist", tmp_path)
+    assert loaded.train.tolist() == [5, 0, 4]
+    assert loaded.test.tolist() == [7]
+    cases = {
+        "cut": (idx([1, 2])[:-1], "must have 10 bytes for its 2 labels, got 9"),
+        "images": (idx([1, 2], magic=0x803), "no IDX file of labels"),
+        "plain.gz": (idx([1]), "damaged or cut short"),
+    }
+    for name, (damaged, sentence) in cases.items():
+        (tmp_path / name).write_bytes(damaged)
+        with pytest.raises(ValueError, match=sentence):
+            labels.read_idx_labels(tmp_path / name)
+    with pytest.raises(FileNotFoundError, match="must hold the labels"):
+        labels.load_labels("mnist", tmp_path.parent)
+    with pytest.raises(UserError, match="got 'photos'"):
+        labels.load_labels("photos")
+
+
+def test_labels_of_both_copies_of_real_mnist_agree():
+    folder = os.environ.get("WATSON_JAX_DATA")
+    if not folder:
+        pytest.skip("WATSON_JAX_DATA names no folder with MNIST")
+    found = []
+    for kind in ("mnist", "tensorflow_datasets"):
+        images, digits = (
+            load("mnist", Path(folder, kind)).test
+            for load in (data.load_images, labels.load_labels)
+        )
+        # TFDS shuffles, so compare by what is in the images.
+        found.append({x.tobytes(): y for x, y in zip(images, digits.tolist(), strict=True)})
+    assert found[0] == found[1]
+
+
+def test_labels_of_runs_say_what_differs():
+    config = VaeConfig(log_weight=1.5)
+
+    def names(*changes):
+        return outcomes.labels_of([dataclasses.replace(config, **change) for change in changes])
+
+    assert names({}, {"seed": 1}) == ["watson-dft"] * 2
+    assert names({}, {"loss": "l2", "log_weight": 9.0}) == ["watson-dft", "l2"]
+    assert names({}, {"log_weight": 2.0}) == ["λ = 1.5", "λ = 2"]
+    assert names({}, {"weights": "published"}) == ["watson-dft", "watson-dft (published)"]
+    assert names({}, {"hidden": 8}, {"loss": "l2"}) == [
+        "watson-dft, hidden = 1024", "watson-dft, hidden = 8", "l2",
+    ]  # fmt: skip
+
+
+def test_rows_of_pictures_show_every_pixel_with_gaps_between():
+    tables = noise(2, 1, 3, 4, 4, 1)
+    canvas, tops = compare_figures.stack([compare_figures.tile(table) for table in tables])
+    assert canvas.shape == (4 + 4 + 4, 12, 3)
+    assert tops == [0, 8]
+    np.testing.assert_array_equal(canvas[8:, 4:8, 1], tables[1, 0, 1, :, :, 0])
+    assert (canvas[4:8] == 1).all()
+
+
+def test_large_pictures_lose_columns_not_their_ends(tmp_path, monkeypatch):
+    monkeypatch.setattr(compare_figures, "_MOST_BYTES", 30_000)
+    images = noise(1, 12, 32, 32, 3)
+    compare_figures.save_rows(tmp_path / "x.png", {"noise": images}, title="", note="")
+    with Image.open(tmp_path / "x.png") as picture:
+        assert picture.width < 12 * 64
+        pixels = np.asarray(picture.convert("RGB"))
+    last = pixels[40:104, -16 - 64 : -16][1:-1:2, 1:-1:2]
+    assert np.abs(last - np.rint(255 * images[0, -1, : len(last), : len(last)])).mean() < 1
+
+
+def test_table_is_readable(tmp_path):
+    columns = {"training images": {"a": [1.0]}, "l2": {"b": [0.5], "a": [2.0, 4.0]}}
+    table = compare_table.Table("digits", columns, ["A note."])
+    assert table.format().splitlines() == [
+        "digits",
+        "",
+        "                            l2",
+        "   training images   (2 seeds)",
+        "b                -       0.500",
+        "a             1.00  3.00 ±1.41",
+        "",
+        "A note.",
+    ]
+    table.write_csv(tmp_path / "t.csv")
+    with (tmp_path / "t.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert [line["measure"] for line in lines] == ["a", "b", "a"]
+    assert float(lines[-1]["std"]) == pytest.approx(math.sqrt(2))
+    assert lines[0]["std"] == ""
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A folder with a run, the same with another seed, and one that pretends another loss."""
+    folder = tmp_path_factory.mktemp("runs")
+    with jax.numpy_dtype_promotion("standard"), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "draw", lambda *_: [])  # takes longer than the training
+        train.train_and_evaluate(TINY, folder / "a")
+    config = json.loads((folder / "a" / "config.json").read_text())
+    for name, changes in {"b": {"seed": 1}, "c": {"loss": "ssim", "epochs": 2}}.items():
+        shutil.copytree(folder / "a", folder / name)
+        (folder / name / "config.json").write_text(json.dumps(config | changes))
+    return folder
+
+
+def test_run_is_read_back(finished):
+    run = runs.load_run(finished / "a")
+    assert dataclasses.replace(run.config, log_weight=None) == TINY
+    assert run.rows[-1]["epoch"] == 1
+    latents = noise(2, 3, 2)
+    images = run.decode(latents)
+    assert images.shape == (2, 3, 32, 32, 1)
+    model = run.experiment.model(run.state)
+    np.testing.assert_allclose(images[1], jax.jit(model.decode)(latents[1]), atol=1e-6)
+    held_out = run.held_out(10)
+    np.testing.assert_array_equal(held_out[1], run.experiment.images.test[26])
+    assert len(run.held_out(1000)) == 261
+    assert run.encode(quality.to_float(held_out)).shape == (10, 2)
+
+
+def test_comparison_leaves_table_pictures_and_report(finished, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(quality, "_PASSES", (1, 1))
+    files = comparison.compare([str(finished)], tmp_path, number=64, losses=["l2", "ssim"])
+    printed = capsys.readouterr().out
+    assert all(text in printed for text in ("(2 seeds)", "±0.000", "c has done 1 of 2 epochs."))
+    pictures = [file for file in files if file.suffix == ".png"]
+    assert {file.stem for file in pictures} == {
+        "reconstructions", "samples", "interpolations", "manifolds", "spectra", "curves",
+    }  # fmt: skip
+    assert max(file.stat().st_size for file in pictures) < 300_000
+
+    record = json.loads((tmp_path / "comparison.json").read_text())
+    assert set(record["runs"]) == {"training images", "l2", "ssim"}
+    l2 = record["runs"]["l2"]["l2 of reconstructions"]
+    assert len(l2["values"]) == 2
+    assert l2["mean"] == record["runs"]["ssim"]["l2 of reconstructions"]["mean"]  # the same model
+    assert record["folders"]["l2"] == [str(finished / "a"), str(finished / "b")]
+
+    report = (tmp_path / "report.html").read_text()
+    assert report.count("data:image/png;base64,") == len(pictures)
+    without_pictures = re.sub(r"data:image/png;base64,[\w+/=]+", "", report)
+    assert not re.search(r"https?:|src=\"[^\"]|<script|@import|url\(", without_pictures)
+    assert "sharpness of samples" in report
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (lambda run: (run / "config.json").write_text("{"), "is not that of a VAE's run, or is damaged"),
+        (lambda run: (run / "config.json").write_text('{"trials": 3}'), "unexpected keyword"),
+        (lambda run: (run / "metrics.jsonl").write_text('{"epo'), r"metrics.jsonl cannot be read"),
+        (lambda run: (run / "metrics.jsonl").write_text(""), "not finished its first epoch"),
+        (lambda run: shutil.rmtree(run / "checkpoints"), "holds a run without a checkpoint"),
+        (lambda run: shutil.rmtree(next((run / "checkpoints").glob("[0-9]*")) / "default"), "damaged"),
+    ],
+)  # fmt: skip
+def test_damaged_runs_are_one_sentence(finished, tmp_path, damage, sentence):
+    run = tmp_path / "run"
+    shutil.copytree(finished / "a", run)
+    damage(run)
+    with pytest.raises(UserError, match=sentence):
+        runs.load_run(run)
+
+
+def test_runs_that_do_not_go_together(finished, tmp_path):
+    with pytest.raises(UserError, match="holds no run"):
+        runs.find_runs([str(tmp_path)])
+    assert runs.find_runs([str(finished), str(finished / "a")]) == [finished / n for n in "abc"]
+    shutil.copytree(finished / "a", tmp_path / "run")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config | {"data": "mnist"}))
+    with pytest.raises(UserError, match=r"must have the same data, got digits in .* and mnist in"):
+        comparison.compare([str(finished), str(tmp_path)], tmp_path / "x", number=64, losses=["l2"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "--runs must name folders of finished runs, got none."),
+        (["--runs=nowhere"], "nowhere holds no run"),
+    ],
+)
+def test_wrong_flags_are_one_sentence(arguments, sentence, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.vae.compare", *arguments],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert sentence in done.stderr
+    assert done.stderr.count("\n") == 1
