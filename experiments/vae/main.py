@@ -109,10 +109,12 @@ def main() -> None:
     from watson_jax.training import NonFiniteError
 
     _devices.connect(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+    finished = []
     for config in configs:
         workdir = workdir_of(config, several=len(configs) > 1)
         try:
             train_and_evaluate(config, workdir, resume=_RESUME.value)
+            finished.append(str(workdir))
         except NonFiniteError as error:
             raise _cli.UserError(
                 f"{error} {workdir} keeps the last good checkpoint; a lower --set=learning_rate=… may "
@@ -129,8 +131,7 @@ def main() -> None:
         from experiments.vae.comparison import compare
 
         folder = _sweep_folder(configs[0])
-        runs = [str(workdir_of(config, several=True)) for config in configs]
-        compare(runs, folder / "comparison", number=1000, losses=["l2", "ssim", "watson-dft"])
+        compare(finished, folder / "comparison", number=1000, losses=["l2", "ssim", "watson-dft"])
 
 
 if __name__ == "__main__":
