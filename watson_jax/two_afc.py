@@ -30,8 +30,8 @@ def ranking_logit(
       distances are 0, where the authors' code has a gradient of NaN.
 
     Example:
-      >>> ranking_logit(jnp.array(3.0), jnp.array(1.0), 2.0).item()
-      1.0
+      >>> print(f"{ranking_logit(jnp.array(3.0), jnp.array(1.0), 2.0):.3f}")
+      1.000
     """
     # In units of the larger distance, so that tiny ones do not underflow when squared.
     unit = jax.lax.stop_gradient(jnp.maximum(jnp.abs(d0), jnp.abs(d1)))
