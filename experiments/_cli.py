@@ -31,7 +31,7 @@ def user_errors(*, rename: dict[str, str] | None = None) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, ImportError, OSError) as error:
         if isinstance(error, OSError) and error.strerror:
             text = f"{error.filename}: {error.strerror}." if error.filename else error.strerror
         else:

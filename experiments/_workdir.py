@@ -12,6 +12,7 @@ import jax
 
 import watson_jax as wj
 from experiments._cli import UserError, user_errors
+from watson_jax.checkpoints._files import atomic_write
 
 _LIBRARIES = ("watson-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -76,9 +77,8 @@ def _check_same_run(workdir: Path, old: Any, new: Mapping[str, Any], resume: boo
 
 def write_json(path: Path, value: Any) -> None:
     """Writes readable JSON, as a whole or not at all."""
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(json.dumps(value, indent=2) + "\n")
-    temporary.replace(path)
+    with atomic_write(path) as file:
+        file.write((json.dumps(value, indent=2) + "\n").encode())
 
 
 class MetricsLog:
@@ -100,9 +100,8 @@ class MetricsLog:
             self.rows = [json.loads(line) for line in lines]
         if not writes:
             return
-        temporary = self._path.with_name(f".{self._path.name}.part")
-        temporary.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
-        temporary.replace(self._path)
+        with atomic_write(self._path) as file:
+            file.write("".join(json.dumps(row) + "\n" for row in self.rows).encode())
 
     def add(self, row: dict[str, Any]) -> None:
         """Appends a line; it is on the disk when this returns."""

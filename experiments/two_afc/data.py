@@ -1,12 +1,12 @@
 """Human judgements by name, and the images that a loss sees of them."""
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float, Int, UInt8
 
 from experiments._cli import check_choice
 from watson_jax.datasets import JndData, TwoAfcData
@@ -77,6 +77,16 @@ def to_images(
         return images
     red, green, blue = (images[..., i : i + 1] for i in range(3))
     return 0.299 * red + 0.587 * green + 0.114 * blue
+
+
+def padded_batches(number: int, size: int) -> Iterator[tuple[Int[np.ndarray, " size"], int]]:
+    """Indices in batches of one size, so that there is one program, and how many of each count.
+
+    The last batch is filled up with the last record.
+    """
+    size = min(size, number)
+    for start in range(0, number, size):
+        yield np.minimum(np.arange(start, start + size), number - 1), min(size, number - start)
 
 
 def _load_two_afc(

@@ -29,13 +29,13 @@ class Choices:
 
     Attributes:
       name: of the loss.
-      preference: (d0 - d1) / (|d0| + |d1|) in [-1, 1], positive where the second image is closer.
+      margin: (d0 - d1) / (|d0| + |d1|) in [-1, 1], positive where the second image is closer.
       agrees: whether most people choose the same.
       opposes: whether most people choose the other; neither where people or the loss are undecided.
     """
 
     name: str
-    preference: Float[np.ndarray, " records"]
+    margin: Float[np.ndarray, " records"]
     agrees: Bool[np.ndarray, " records"]
     opposes: Bool[np.ndarray, " records"]
 
@@ -44,7 +44,7 @@ def choices(
     name: str,
     d0: Float[np.ndarray, " records"],
     d1: Float[np.ndarray, " records"],
-    people: Float[np.ndarray, " records"],
+    preference: Float[np.ndarray, " records"],
 ) -> Choices:
     """Compares a loss's choices with those of most people.
 
@@ -52,12 +52,12 @@ def choices(
       name: of the loss.
       d0: distances to the first image.
       d1: distances to the second image.
-      people: share who found the second closer.
+      preference: share of people who found the second closer.
     """
     total = np.abs(d0) + np.abs(d1)
-    preference = np.divide(d0 - d1, total, out=np.zeros_like(total), where=total > 0)
-    same_side = np.sign(preference) * np.sign(people - 0.5)
-    return Choices(short(name), preference, same_side > 0, same_side < 0)
+    margin = np.divide(d0 - d1, total, out=np.zeros_like(total), where=total > 0)
+    same_side = np.sign(margin) * np.sign(preference - 0.5)
+    return Choices(short(name), margin, same_side > 0, same_side < 0)
 
 
 def worst_cases(
@@ -71,7 +71,7 @@ def worst_cases(
     """
     candidates = np.flatnonzero(right.agrees & wrong.opposes)
     is_flat = np.array([data.reference[record].std() < _FLAT for record in candidates], bool)
-    strength = np.abs(2 * data.preference - 1) * np.abs(wrong.preference)
+    strength = np.abs(2 * data.preference - 1) * np.abs(wrong.margin)
     seen: set[Any] = set()
     cases: list[int] = []
     repeated: list[int] = []
@@ -145,7 +145,7 @@ def save_disagreements(
                 weight = "bold" if people > 0.5 else "normal"
                 write(*layout.below(half, row, column, 0), f"{100 * people:.0f} %", weight=weight)
             for line, loss in enumerate((a, b), start=1):
-                column = 2 if loss.preference[record] > 0 else 0
+                column = 2 if loss.margin[record] > 0 else 0
                 mark, ink = ("✓", _AGREES) if loss.agrees[record] else ("✗", _OPPOSES)
                 place = layout.below(half, row, column, line)
                 write(*place, mark, color=ink, weight="bold", fontsize=12)

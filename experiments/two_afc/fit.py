@@ -18,7 +18,7 @@ from experiments._cli import UserError, user_errors
 from experiments._workdir import MetricsLog, open_workdir, write_json
 from experiments.two_afc.configs import FitConfig
 from experiments.two_afc.curves import save_learning_curves
-from experiments.two_afc.data import load_data, to_images
+from experiments.two_afc.data import load_data, padded_batches, to_images
 from watson_jax.datasets import TwoAfcData
 from watson_jax.training import (
     Fittable,
@@ -203,26 +203,18 @@ def _source(loss: Fittable, data: TwoAfcData, config: FitConfig, description: st
         return source
     chunks = []
     compute = jax.jit(to_records)
-    for rows, number in tqdm.tqdm(_batches(len(source)), desc=f"features of {description}"):
+    batches = list(padded_batches(len(source), _EVALUATION_BATCH))
+    for rows, number in tqdm.tqdm(batches, desc=f"features of {description}"):
         features = jax.device_get(compute(source.batch(rows)))
         chunks.append(jax.tree.map(lambda x, n=number: x[:n], features))
     arrays = jax.tree.map(lambda *xs: np.concatenate(xs), *chunks)
     return _Source(arrays, lambda batch: batch)
 
 
-def _batches(number: int) -> list[tuple[np.ndarray, int]]:
-    """Indices in batches of one size, the last filled up; and how many of each count."""
-    size = min(_EVALUATION_BATCH, number)
-    return [
-        (np.minimum(np.arange(start, start + size), number - 1), min(size, number - start))
-        for start in range(0, number, size)
-    ]
-
-
 def _evaluate(score_batch: Any, trials: Trials, source: _Source) -> dict[str, np.ndarray]:
     """Mean agreement and loss of each trial over all records."""
     parts = []
-    for rows, number in _batches(len(source)):
+    for rows, number in padded_batches(len(source), _EVALUATION_BATCH):
         scores = score_batch(trials.learned, source.batch(rows))
         parts.append({name: np.asarray(x)[:, :number] for name, x in scores.items()})
     scores = {name: np.concatenate([p[name] for p in parts], 1).mean(1) for name in parts[0]}

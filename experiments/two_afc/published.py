@@ -1,11 +1,10 @@
 """The 2AFC scores that the paper's authors published for BAPPS's validation categories (figure 6)."""
 
-SOURCE = "SteffenCzolbe/PerceptualSimilarity, src/perceptual_sim_training/eval_results.p"
-
 CATEGORIES = ("traditional", "cnn", "superres", "deblur", "color", "frameinterp")
 
-# In CATEGORIES' order. All but L1, L2 and SSIM were fitted to BAPPS's training records; SSIM here is not
-# the authors' loss, but scikit-image's on bytes.
+# From SteffenCzolbe/PerceptualSimilarity, src/perceptual_sim_training/eval_results.p, in the order of
+# CATEGORIES. All but L1, L2 and SSIM were fitted to BAPPS's training records; SSIM here is not the
+# authors' loss, but scikit-image's on bytes.
 SCORES = {
     "rgb": {
         "l1": (0.5727, 0.7882, 0.6481, 0.5830, 0.6272, 0.5764),
@@ -14,7 +13,6 @@ SCORES = {
         "adaptive": (0.5882, 0.7960, 0.6391, 0.5852, 0.6330, 0.5408),
         "watson-dct": (0.6267, 0.8079, 0.6169, 0.5612, 0.6122, 0.5298),
         "watson-dft": (0.6871, 0.8152, 0.6674, 0.5778, 0.6041, 0.6048),
-        "watson-vgg": (0.7598, 0.8304, 0.7057, 0.5995, 0.6234, 0.6299),
         "lpips-squeeze": (0.7601, 0.8349, 0.7092, 0.6087, 0.6511, 0.6293),
         "lpips-vgg": (0.7629, 0.8301, 0.7029, 0.6001, 0.6343, 0.6332),
     },
@@ -25,13 +23,10 @@ SCORES = {
         "adaptive": (0.5318, 0.7711, 0.6511, 0.5897, 0.5367, 0.5422),
         "watson-dct": (0.5773, 0.7684, 0.6286, 0.5795, 0.5336, 0.5449),
         "watson-dft": (0.6390, 0.7801, 0.6763, 0.5918, 0.5317, 0.6000),
-        "watson-vgg": (0.7252, 0.7737, 0.6985, 0.6011, 0.5321, 0.6242),
         "lpips-squeeze": (0.7261, 0.7799, 0.7006, 0.6046, 0.5368, 0.6234),
         "lpips-vgg": (0.7296, 0.7722, 0.6948, 0.5996, 0.5315, 0.6272),
     },
 }
-
-HUMAN = (0.8084, 0.8435, 0.7360, 0.6609, 0.6883, 0.6861)
 
 
 def published_scores(loss: str, color: str) -> dict[str, float] | None:

@@ -11,7 +11,7 @@ import numpy as np
 import tqdm
 from jaxtyping import Float
 
-from experiments.two_afc.data import to_images
+from experiments.two_afc.data import padded_batches, to_images
 from watson_jax.datasets import JndData, TwoAfcData
 from watson_jax.two_afc import agreement, human_agreement, mean_average_precision
 
@@ -62,7 +62,6 @@ def distances(
         return [over_trials(params, to_images(image, color), reference) for image in images]
 
     arrays = images_of(data)
-    size = min(batch_size, len(data))
     parts = []
     with tqdm.tqdm(
         total=len(data),
@@ -71,11 +70,8 @@ def distances(
         leave=False,
         disable=None if progress else True,
     ) as bar:
-        for start in range(0, len(data), size):
-            # Of one shape, the last filled up with its last record, so that there is one program.
-            rows = np.minimum(np.arange(start, start + size), len(data) - 1)
+        for rows, number in padded_batches(len(data), batch_size):
             batch = compare(params, *(np.asarray(x[rows]) for x in arrays))
-            number = min(size, len(data) - start)
             parts.append([np.asarray(d)[:, :number] for d in batch])
             bar.update(number)
     result = tuple(np.concatenate(d, axis=1) for d in zip(*parts, strict=True))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -145,19 +144,6 @@ def write_tables(path: Path, tables: Sequence[ScoreTable], **facts: Any) -> None
         for table in tables
     ]
     write_json(path, {**facts, "unit": "percent", "tables": records})
-
-
-def read_tables(path: Path) -> list[ScoreTable]:
-    """Reads what `write_tables` wrote."""
-
-    def only_fields(kind: type, record: dict[str, Any]) -> dict[str, Any]:
-        return {field.name: record[field.name] for field in dataclasses.fields(kind)}
-
-    tables = []
-    for record in json.loads(path.read_text())["tables"]:
-        rows = [Row(**only_fields(Row, row)) for row in record["rows"]]
-        tables.append(ScoreTable(**only_fields(ScoreTable, record) | {"rows": rows}))
-    return tables
 
 
 def write_csv(path: Path, tables: Sequence[ScoreTable]) -> None:

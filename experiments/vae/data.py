@@ -1,10 +1,7 @@
 """The images a VAE trains on, as bytes, by the name of the data set."""
 
 import dataclasses
-import gzip
 import os
-import struct
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +11,7 @@ from jaxtyping import UInt8
 
 from experiments._cli import check_choice
 from experiments.vae import celeb_a, image_files
+from experiments.vae.idx import read_idx
 from watson_jax.datasets import photographs
 from watson_jax.datasets.photos_2afc import HELD_OUT_SCENES
 
@@ -29,8 +27,7 @@ _FORMATS = {
 }
 DATA_NAMES = tuple(_FORMATS)
 
-_IDX_BYTES_3D = 0x803  # magic number: unsigned bytes, three dimensions
-_NUM_TRAIN_DIGITS = 1536  # twelve batches of 128; the other 261 are held out
+NUM_TRAIN_DIGITS = 1536  # twelve batches of 128; the other 261 are held out
 _NUM_PATCHES = {"train": 4096, "test": 512}
 _TRAIN_SHARE = 0.9  # the paper's, of CelebA
 
@@ -82,11 +79,11 @@ def load_images(
     if name == "digits":
         return _load_digits()
     if name == "mnist":
-        return _load_mnist(_tfds_folder("MNIST", data_dir))
+        return _load_mnist(tfds_folder("MNIST", data_dir))
     if name == "photos":
         return _cut_photos(image_format, seed)
     if name == "celeb_a":
-        folder = _tfds_folder("CelebA", data_dir)
+        folder = tfds_folder("CelebA", data_dir)
         return _split(celeb_a.read_celeb_a(folder, image_format), seed)
     if data_dir is None:
         raise ValueError("--data_dir must name a folder, .zip or .tar(.gz) of images, got none.")
@@ -153,10 +150,10 @@ def _load_digits() -> Images:
     # Lanczos overshoots a little at edges, hence the clip.
     images = _frame(np.clip(np.rint(np.stack(large)), 0, 255).astype(np.uint8))
     order = np.random.default_rng(0).permutation(len(images))  # the same split on every machine
-    return Images(images[order[:_NUM_TRAIN_DIGITS]], images[order[_NUM_TRAIN_DIGITS:]])
+    return Images(images[order[:NUM_TRAIN_DIGITS]], images[order[NUM_TRAIN_DIGITS:]])
 
 
-def _tfds_folder(content: str, data_dir: str | os.PathLike[str] | None) -> Path:
+def tfds_folder(content: str, data_dir: str | os.PathLike[str] | None) -> Path:
     folder = Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
     folder = folder.expanduser()
     if not folder.is_dir():
@@ -196,7 +193,7 @@ def _read_tfds(folder: Path, split: str) -> UInt8[np.ndarray, "number 28 28"]:
 def _read_idx_split(folder: Path, split: str) -> UInt8[np.ndarray, "number 28 28"]:
     for name in (IDX_FILES[split], IDX_FILES[split] + ".gz"):
         if (folder / name).is_file():
-            images = read_idx_images(folder / name)
+            images = read_idx(folder / name, what="images", dimensions=3)
             if images.shape[1:] != (28, 28):
                 raise ValueError(f"{folder / name} must hold 28x28 images, got {images.shape[1:]}.")
             return images
@@ -204,22 +201,3 @@ def _read_idx_split(folder: Path, split: str) -> UInt8[np.ndarray, "number 28 28
         f"--data_dir must hold TensorFlow Datasets' folder 'mnist' or the file "
         f"{IDX_FILES[split]!r} (or .gz), got {str(folder)!r}, which has neither."
     )
-
-
-def read_idx_images(path: Path) -> UInt8[np.ndarray, "number height width"]:
-    """Reads grey images from a file in MNIST's own format, compressed or not.
-
-    Raises:
-      ValueError: if the file is no such file, is cut short or has bytes left over.
-    """
-    try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ValueError(f"{path} is damaged or cut short; fetch it again ({error}).") from error
-    if len(content) < 16 or struct.unpack(">I", content[:4])[0] != _IDX_BYTES_3D:
-        raise ValueError(f"{path} is no IDX file of images: it must start with 00 00 08 03.")
-    shape = struct.unpack(">III", content[4:16])
-    expected, got = 16 + int(np.prod(shape, dtype=np.int64)), len(content)
-    if got != expected:
-        raise ValueError(f"{path} must have {expected} bytes for its {shape[0]} images, got {got}.")
-    return np.frombuffer(content, np.uint8, offset=16).reshape(shape)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import gzip
 import os
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +11,10 @@ from jaxtyping import UInt8
 
 from experiments._cli import check_choice
 from experiments.vae import data
+from experiments.vae.idx import read_idx
 
 LABELLED = ("digits", "mnist")
 IDX_FILES = {"train": "train-labels-idx1-ubyte", "test": "t10k-labels-idx1-ubyte"}
-
-_IDX_BYTES_1D = 0x801  # magic number: unsigned bytes, one dimension
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,8 +42,8 @@ def load_labels(name: str, data_dir: str | os.PathLike[str] | None = None) -> La
 
         digits = load_digits().target.astype(np.uint8)
         shuffled = digits[np.random.default_rng(0).permutation(len(digits))]
-        return Labels(*np.split(shuffled, [data._NUM_TRAIN_DIGITS]))
-    folder = data._tfds_folder("MNIST", data_dir)
+        return Labels(*np.split(shuffled, [data.NUM_TRAIN_DIGITS]))
+    folder = data.tfds_folder("MNIST", data_dir)
     read = _read_tfds if (folder / "mnist").is_dir() else _read_idx_split
     return Labels(*(read(folder, split) for split in ("train", "test")))
 
@@ -68,25 +64,5 @@ def _read_tfds(folder: Path, split: str) -> UInt8[np.ndarray, " number"]:
 def _read_idx_split(folder: Path, split: str) -> UInt8[np.ndarray, " number"]:
     for name in (IDX_FILES[split], IDX_FILES[split] + ".gz"):
         if (folder / name).is_file():
-            return read_idx_labels(folder / name)
+            return read_idx(folder / name, what="labels", dimensions=1)
     raise FileNotFoundError(f"{folder} must hold the labels {IDX_FILES[split]!r} (or .gz).")
-
-
-def read_idx_labels(path: Path) -> UInt8[np.ndarray, " number"]:
-    """Reads labels from a file in MNIST's own format, compressed or not.
-
-    Raises:
-      ValueError: if the file is no such file, is cut short or has bytes left over.
-    """
-    try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ValueError(f"{path} is damaged or cut short; fetch it again ({error}).") from error
-    if len(content) < 8 or struct.unpack(">I", content[:4])[0] != _IDX_BYTES_1D:
-        raise ValueError(f"{path} is no IDX file of labels: it must start with 00 00 08 01.")
-    (number,) = struct.unpack(">I", content[4:8])
-    if len(content) != 8 + number:
-        raise ValueError(
-            f"{path} must have {8 + number} bytes for its {number} labels, got {len(content)}."
-        )
-    return np.frombuffer(content, np.uint8, offset=8)

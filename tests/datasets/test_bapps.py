@@ -140,7 +140,6 @@ def test_builder_and_both_readers_agree(subset, published, tmp_path, monkeypatch
         np.testing.assert_array_equal(one, other)
     for name, indices in from_folder.categories.items():
         np.testing.assert_array_equal(indices, from_tfds.categories[name])
-    assert "tensorflow" not in sys.modules
 
 
 @contextlib.contextmanager
@@ -308,8 +307,10 @@ def test_a_killed_process_leaves_no_half_cache(own, cache):
     )
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     with subprocess.Popen([sys.executable, "-c", program], env=environment) as process:
+        deadline = time.monotonic() + 120
         while not list(cache.rglob("*.part")):
             assert process.poll() is None
+            assert time.monotonic() < deadline
             time.sleep(0.05)
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL

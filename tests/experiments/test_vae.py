@@ -20,6 +20,8 @@ from experiments import _checkpoints
 from experiments._cli import UserError
 from experiments.vae import data, figures, train
 from experiments.vae.configs import PRESETS, VaeConfig
+from experiments.vae.idx import read_idx
+from tests.experiments.command import run
 from watson_jax.training import NonFiniteError
 
 # Third parties: TFDS and Orbax still touch names that their own dependencies deprecate.
@@ -30,16 +32,7 @@ SMOKE = PRESETS["smoke"]
 
 
 def command(*arguments, cwd):
-    """Runs the program as a user does, away from the repository."""
-    return subprocess.run(
-        [sys.executable, "-m", "experiments.vae.main", *map(str, arguments)],
-        cwd=cwd,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    return run("experiments.vae.main", *arguments, cwd=cwd)
 
 
 @pytest.fixture(scope="module")
@@ -234,7 +227,7 @@ def test_damaged_idx_files_are_one_sentence(tmp_path):
     for name, (damaged, sentence) in cases.items():
         (tmp_path / name).write_bytes(damaged)
         with pytest.raises(ValueError, match=sentence):
-            data.read_idx_images(tmp_path / name)
+            read_idx(tmp_path / name, what="images", dimensions=3)
 
 
 def test_both_copies_of_real_mnist_agree():

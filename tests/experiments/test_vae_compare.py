@@ -8,8 +8,6 @@ import os
 import re
 import shutil
 import struct
-import subprocess
-import sys
 from pathlib import Path
 
 import jax
@@ -30,6 +28,8 @@ from experiments.vae import (
     train,
 )
 from experiments.vae.configs import PRESETS, VaeConfig
+from experiments.vae.idx import read_idx
+from tests.experiments.command import run
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:orbax")
 
@@ -129,7 +129,7 @@ def test_labels_of_idx_files(tmp_path):
     for name, (damaged, sentence) in cases.items():
         (tmp_path / name).write_bytes(damaged)
         with pytest.raises(ValueError, match=sentence):
-            labels.read_idx_labels(tmp_path / name)
+            read_idx(tmp_path / name, what="labels", dimensions=1)
     with pytest.raises(FileNotFoundError, match="must hold the labels"):
         labels.load_labels("mnist", tmp_path.parent)
     with pytest.raises(UserError, match="got 'photos'"):
@@ -295,15 +295,7 @@ def test_runs_that_do_not_go_together(finished, tmp_path):
     ],
 )
 def test_wrong_flags_are_one_sentence(arguments, sentence, tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "experiments.vae.compare", *arguments],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = run("experiments.vae.compare", *arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert sentence in done.stderr
