@@ -1,6 +1,7 @@
 """Checkpoints of a run: `workdir/checkpoints/<step>`, written by Orbax, whole or not at all."""
 
 import contextlib
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,18 +19,29 @@ State = TypeVar("State")
 
 
 def save(workdir: Path, step: int, state: Any) -> None:
-    """Writes a pytree as the checkpoint of a step; only the last two are kept."""
+    """Writes a pytree as the checkpoint of a step; only the last two are kept.
+
+    Raises:
+      UserError: if it cannot be written.
+    """
+    needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+    free = shutil.disk_usage(workdir).free
+    if free < needed:  # Orbax would fill the disk and say so in a hundred lines
+        raise _cannot_save(workdir, f"it needs {needed / 1e6:.1f} MB, {free / 1e6:.1f} MB are free")
     try:
         with _manager(workdir) as manager:
             manager.save(step, args=ocp.args.StandardSave(_named(state)))
     except (OSError, ValueError) as error:  # Orbax reports a full disk as a ValueError
-        reason = (
-            "no space is left" if "RESOURCE_EXHAUSTED" in str(error) else str(error).splitlines()[0]
-        )
-        raise UserError(
-            f"--workdir={workdir} cannot take a checkpoint: {reason}; the last one is kept, and the "
-            "same command goes on from there."
-        ) from None
+        full = "RESOURCE_EXHAUSTED" in str(error)
+        reason = "no space is left" if full else str(error).splitlines()[0]
+        raise _cannot_save(workdir, reason) from None
+
+
+def _cannot_save(workdir: Path, reason: str) -> UserError:
+    return UserError(
+        f"--workdir={workdir} cannot take a checkpoint: {reason}; the last one is kept, and the same "
+        "command goes on from there."
+    )
 
 
 def latest_step(workdir: Path) -> int | None:

@@ -1,9 +1,17 @@
 """Spreading a run over the devices of one or several hosts."""
 
-from typing import Any
+import math
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+Item = TypeVar("Item")
+Ready = TypeVar("Ready")
 
 
 def connect(coordinator: str | None, processes: int | None, process: int | None) -> None:
@@ -41,3 +49,34 @@ def everywhere(mesh: Mesh) -> NamedSharding:
 def put(tree: Any, mesh: Mesh) -> Any:
     """Gives every device of the mesh the whole pytree, which all processes hold."""
     return jax.device_put(tree, everywhere(mesh))
+
+
+def put_data(array: np.ndarray, mesh: Mesh) -> jax.Array:
+    """As `put`, without comparing what the processes hold; so it may be called in any thread."""
+    return jax.make_array_from_callback(array.shape, everywhere(mesh), array.__getitem__)
+
+
+def memory() -> float:
+    """Bytes that a device has; infinite for a CPU, which uses the host's."""
+    stats = jax.local_devices()[0].memory_stats()
+    return stats["bytes_limit"] if stats else math.inf
+
+
+def agreed(wish: bool) -> bool:
+    """Whether any process has the wish; all get the same answer, and so do the same."""
+    if jax.process_count() == 1:
+        return wish
+    return bool(multihost_utils.process_allgather(np.array(wish)).any())
+
+
+def prepared_ahead(prepare: Callable[[Item], Ready], items: Iterable[Item]) -> Iterator[Ready]:
+    """`map(prepare, items)`, each prepared in the background while the one before it is used."""
+    with ThreadPoolExecutor(1) as background:
+        waiting = None
+        for item in items:
+            following = background.submit(prepare, item)
+            if waiting is not None:
+                yield waiting.result()
+            waiting = following
+        if waiting is not None:
+            yield waiting.result()

@@ -3,7 +3,7 @@
 import dataclasses
 import signal
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -167,12 +167,11 @@ def train_and_evaluate(config: VaeConfig, workdir: Path, *, resume: bool = True)
         state, epoch_metrics = _checkpoints.restore(workdir, (state, epoch_metrics))
         epoch_metrics = {name: np.array(values) for name, values in epoch_metrics.items()}
     first_step, steps = int(state.step), experiment.steps_per_epoch
-    state, loss_params, train, test = _devices.put(
-        (state, experiment.loss.params, experiment.images.train, experiment.images.test), mesh
-    )
+    state, loss_params = _devices.put((state, experiment.loss.params), mesh)
+    train, test = (_source(x, mesh) for x in (experiment.images.train, experiment.images.test))
     order = jax.jit(epoch_order, static_argnames=("num_images", "batch_size"))
     log = MetricsLog(workdir, epochs_done=first_step // steps, writes=writes)
-    started = time.perf_counter()
+    started = time.perf_counter() - (log.rows[-1]["seconds"] if log.rows else 0)
     with (
         _termination() as asked_to_end,
         tqdm.tqdm(
@@ -185,21 +184,35 @@ def train_and_evaluate(config: VaeConfig, workdir: Path, *, resume: bool = True)
         ) as bar,
     ):
         for epoch in range(first_step // steps, config.epochs):
-            indices = order(order_key, epoch, num_images=len(train), batch_size=config.batch_size)
+            indices = order(
+                order_key,
+                epoch,
+                num_images=len(experiment.images.train),
+                batch_size=config.batch_size,
+            )
             bar.set_description(f"epoch {epoch + 1}/{config.epochs}", refresh=False)
-            for rows in _even_parts(indices[int(state.step) % steps :], config.chunk_steps):
+            parts = _even_parts(indices[int(state.step) % steps :], config.chunk_steps)
+            for images, rows in _devices.prepared_ahead(train, parts):
                 step = int(state.step)
-                state, metrics = run_chunk(state, loss_params, train, rows, step_key)
+                state, metrics = run_chunk(state, loss_params, images, rows, step_key)
                 metrics = {name: np.asarray(values) for name, values in metrics.items()}
                 check_finite(metrics, step)
                 for name, values in metrics.items():
                     epoch_metrics[name][step % steps :][: len(values)] = values
                 bar.set_postfix(loss=f"{metrics['loss'][-1]:.2f}", refresh=False)
                 bar.update(rows.size)
-                if asked_to_end:
+                if _devices.agreed(bool(asked_to_end)):
                     _checkpoints.save(workdir, int(state.step), (state, epoch_metrics))
                     raise TerminatedError(f"Stopped at step {int(state.step)}.")
-            held_out = _evaluate(evaluate_batch, state, loss_params, test, config, eval_key)
+            held_out = _evaluate(
+                evaluate_batch,
+                state,
+                loss_params,
+                test,
+                len(experiment.images.test),
+                config,
+                eval_key,
+            )
             step = int(state.step)
             entry: dict[str, Any] = {"epoch": epoch + 1, "step": step}
             entry |= {name: float(values.mean()) for name, values in epoch_metrics.items()}
@@ -213,6 +226,23 @@ def train_and_evaluate(config: VaeConfig, workdir: Path, *, resume: bool = True)
     if writes:
         print("Pictures:", *pictures, sep="\n  ")
     return Result(state, log.rows, pictures)
+
+
+def _source(images: np.ndarray, mesh: Any) -> Callable[[Any], tuple[jax.Array, Any]]:
+    """Where batches come from: turns indices `[..., batch]` into images on the device and their indices.
+
+    The device holds all images if they take no more than a quarter of its memory, and otherwise those
+    asked for.
+    """
+    if images.nbytes <= _devices.memory() / 4:
+        everything = _devices.put_data(images, mesh)
+        return lambda indices: (everything, indices)
+
+    def pick(indices: Any) -> tuple[jax.Array, Any]:
+        picked = _devices.put_data(images[np.ravel(indices)], mesh)
+        return picked, np.arange(indices.size).reshape(indices.shape)
+
+    return pick
 
 
 def draw(
@@ -315,18 +345,19 @@ def _evaluate(
     evaluate_batch: Any,
     state: TrainState,
     loss_params: Any,
-    images: jax.Array,
+    source: Callable[[Any], tuple[jax.Array, Any]],
+    number: int,
     config: VaeConfig,
     key: jax.Array,
 ) -> dict[str, float]:
     """Means over all held-out images; the last batch is filled up, and what filled it left out."""
     batches = []
-    for start in range(0, len(images), config.batch_size):
-        indices = np.minimum(np.arange(start, start + config.batch_size), len(images) - 1)
+    for start in range(0, number, config.batch_size):
+        indices = np.minimum(np.arange(start, start + config.batch_size), number - 1)
         batch_key = jax.random.fold_in(key, start)
-        batches.append(evaluate_batch(state, loss_params, images, indices, batch_key))
+        batches.append(evaluate_batch(state, loss_params, *source(indices), batch_key))
     return {
-        name: float(np.concatenate([batch[name] for batch in batches])[: len(images)].mean())
+        name: float(np.concatenate([batch[name] for batch in batches])[:number].mean())
         for name in batches[0]
     }
 

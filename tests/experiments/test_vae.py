@@ -4,19 +4,22 @@ import dataclasses
 import gzip
 import json
 import os
+import queue
+import shutil
 import signal
 import struct
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import _checkpoints
+from experiments import _checkpoints, _devices
 from experiments._cli import UserError
 from experiments.vae import data, figures, train
 from experiments.vae.configs import PRESETS, VaeConfig
@@ -118,6 +121,40 @@ def test_a_killed_run_ends_as_one_that_was_not(finished, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, resumed.state, whole.state)
     for ours, theirs in zip(resumed.metrics, whole.metrics, strict=True):
         assert ours | {"seconds": 0} == theirs | {"seconds": 0}
+
+
+def test_images_that_do_not_fit_the_device_train_alike(finished, tmp_path, monkeypatch):
+    monkeypatch.setattr(_devices, "memory", lambda: 0)
+    monkeypatch.setattr(train, "draw", lambda *_: [])
+    with jax.numpy_dtype_promotion("standard"):
+        picked = train.train_and_evaluate(SMOKE, tmp_path)
+    jax.tree.map(np.testing.assert_array_equal, picked.state, finished[1].state)
+    for ours, theirs in zip(picked.metrics, finished[1].metrics, strict=True):
+        assert ours | {"seconds": 0} == theirs | {"seconds": 0}
+
+
+def test_what_is_used_next_is_prepared_meanwhile():
+    assert list(_devices.prepared_ahead(lambda x: -x, [])) == []
+    started = queue.SimpleQueue()
+
+    def prepare(item):
+        started.put(item)
+        return -item
+
+    results = _devices.prepared_ahead(prepare, range(3))
+    assert next(results) == 0
+    assert [started.get(timeout=60) for _ in range(2)] == [0, 1]
+    assert list(results) == [-1, -2]
+
+
+def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch):
+    _checkpoints.save(tmp_path, 1, {"x": np.zeros(3)})
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10_000_000))
+    with pytest.raises(
+        UserError, match=r"it needs 80.0 MB, 10.0 MB are free; the last one is kept"
+    ):
+        _checkpoints.save(tmp_path, 2, {"x": np.zeros(10_000_000)})
+    assert _checkpoints.latest_step(tmp_path) == 1
 
 
 def test_divergence_stops_the_run_and_names_the_step(tmp_path):
