@@ -70,6 +70,7 @@ MEASURES = {
     "their entropy, bits": "evenness of the digits among the recognised samples; 3.32 at most",
     "KL divergence": "held-out, of the latents from the standard normal, in nats; near 0 where a model "
     "makes no use of them",
+    "minutes of training": "with what else an epoch takes, on the machine that trained",
 }
 
 
@@ -102,6 +103,7 @@ def examine(
     if reader is not None:
         numbers |= readability(reader, samples)
     numbers["KL divergence"] = run.rows[-1]["held_out_kl"]
+    numbers["minutes of training"] = run.rows[-1]["seconds"] / 60
     for name, loss in losses.items():
         numbers[distance_name(name)] = quality.mean_distance(loss, reconstructions, data)
 

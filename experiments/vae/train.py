@@ -101,7 +101,7 @@ def set_up(config: VaeConfig) -> Experiment:
         images = load_images(config.data, config.data_dir, crop=config.crop, seed=config.seed)
         height, width, channels = images.train.shape[1:]
         color = "rgb" if channels == 3 else "gray"
-        options = dict(config.loss_options)
+        options = config.loss_options(channels)
         if config.loss == "adaptive":
             options["image_size"] = (height, width)
         loss = wj.get_loss(config.loss, color=color, **options)
