@@ -83,6 +83,15 @@ def test_names_are_read_generously(name):
     assert wj.get_loss(name, color="gray", weights="initial").name == "watson-dft"
 
 
+def test_loss_is_an_argument_of_compiled_functions():
+    loss = wj.get_loss("watson-dft", color="gray", weights="initial")
+    image = jnp.linspace(0, 1, 64).reshape(8, 8, 1)
+    found = jax.jit(lambda loss, image: loss(image, 1 - image))(loss, image)
+    np.testing.assert_allclose(found, wj.watson_dft(loss.params, image, 1 - image), rtol=1e-6)
+    doubled = jax.tree.map(lambda leaf: 2 * leaf, loss)
+    np.testing.assert_array_equal(doubled.params.pooling_exponent, 2 * loss.params.pooling_exponent)
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [

@@ -9,15 +9,19 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+import jax
 from jaxtyping import Array, Float
 
 from watson_jax._params_io import load_params
 from watson_jax._registry import find_loss
 
 
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)  # With eq, arrays would have to be hashed.
 class Loss:
     """A loss with its parameters: `loss(image, reference)`.
+
+    It is a pytree whose leaves are the parameters, so it may be an argument of compiled functions.
 
     Attributes:
       name: the canonical name.
@@ -25,9 +29,9 @@ class Loss:
       fn: the pure function `fn(params, image, reference)`, for `grad` and `vmap` over parameters.
     """
 
-    name: str
+    name: str = dataclasses.field(metadata={"static": True})
     params: Any
-    fn: Callable[[Any, Array, Array], Array]
+    fn: Callable[[Any, Array, Array], Array] = dataclasses.field(metadata={"static": True})
 
     def __call__(
         self,

@@ -125,13 +125,16 @@ def restore(workdir: Path, experiment: Experiment) -> TrainState:
     return _checkpoints.restore(workdir, _with_metrics(experiment, experiment.start))[0]
 
 
-def train_and_evaluate(config: VaeConfig, workdir: Path, *, resume: bool = True) -> Result:
+def train_and_evaluate(
+    config: VaeConfig, workdir: Path, *, resume: bool = True, progress: bool = True
+) -> Result:
     """Trains a VAE and leaves everything worth keeping in `workdir`.
 
     Args:
       config: what to train.
       workdir: folder to create, or one with an interrupted run of the same configuration.
       resume: whether to go on with such a run, which then ends as if it had not been interrupted.
+      progress: whether to show a progress bar, and in the end which pictures there are.
 
     Raises:
       UserError: if the data, the loss's weights or the folder are not as they should be.
@@ -180,7 +183,7 @@ def train_and_evaluate(config: VaeConfig, workdir: Path, *, resume: bool = True)
             unit="img",
             unit_scale=True,
             desc="compiling",
-            disable=not writes,
+            disable=not (writes and progress),
         ) as bar,
     ):
         for epoch in range(first_step // steps, config.epochs):
@@ -223,7 +226,7 @@ def train_and_evaluate(config: VaeConfig, workdir: Path, *, resume: bool = True)
             _checkpoints.save(workdir, step, (state, epoch_metrics))
 
     pictures = draw(experiment, state, workdir, log.rows, sample_key) if writes else []
-    if writes:
+    if writes and progress:
         print("Pictures:", *pictures, sep="\n  ")
     return Result(state, log.rows, pictures)
 

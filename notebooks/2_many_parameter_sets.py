@@ -1,0 +1,214 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # One metric, many parameter sets
+#
+# A Watson loss is a pure function of its parameters, and these are a pytree of arrays. So
+# `jax.vmap` turns it into hundreds of metrics in one call. Here are 320 of them: from the packaged
+# Watson-DFT, each changes one of five things in 64 steps.
+
+# %%
+import sys
+import time
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+sys.path.insert(0, "..")  # the folder of the clone, for the notebooks' own pictures
+
+import watson_jax as wj
+from notebooks import pictures
+from watson_jax.datasets import distort, photographs
+
+base = wj.load_params("watson-dft", color="rgb")
+line = jnp.linspace(0, 1, 64)[:, None]  # one set a row, the same value for all channels
+values = {
+    "pooling exponent p": 0.4 + 3.6 * line,
+    "luminance exponent": -1 + 2 * line,
+    "contrast exponent r": 0.02 + 0.96 * line,
+    "thresholds, times": 10 ** (2 * line - 1),
+    "phase weights, times": 10 ** (2 * line - 1),
+}
+logit = jax.scipy.special.logit
+
+
+def change(name, x):
+    """The packaged parameters with one thing changed; `x` has one entry for each channel."""
+    return {
+        "pooling exponent p": lambda: replace(base, pooling_exponent=x),
+        "luminance exponent": lambda: replace(base, luminance_exponent=x),
+        "contrast exponent r": lambda: replace(base, contrast_logit=logit(x)),
+        "thresholds, times": lambda: replace(base, log_thresholds=base.log_thresholds + jnp.log(x)),
+        "phase weights, times": lambda: replace(
+            base, log_phase_weights=base.log_phase_weights + jnp.log(x)
+        ),
+    }[name]()
+
+
+several = [
+    jax.vmap(
+        lambda x, name=name: change(name, jnp.broadcast_to(x, 3) if "times" not in name else x)
+    )(x)
+    for name, x in values.items()
+]
+sets = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *several)
+print({field: leaf.shape for field, leaf in vars(sets).items() if hasattr(leaf, "shape")})
+
+# %% [markdown]
+# One call gives the distances of all sets for seven distortions of a photograph. Each plot has the
+# share of a distortion in the sum of them, so a line that rises belongs to what the parameter makes
+# worse; the dotted line is where the packaged value lies. Look at the change of contrast: it is
+# many small differences, which a small p adds up, and moves no phase. With large thresholds, or
+# large weights, phases are all that counts.
+
+# %%
+KINDS = {
+    "gaussian blur": 4, "JPEG": 4, "white noise": 4, "impulse noise": 4, "mean shift": 5,
+    "contrast change": 5, "jitter": 3,
+}  # fmt: skip
+photo = photographs()["chelsea"]
+part = np.s_[45:205, 95:255]
+reference = jnp.asarray(photo[part], jnp.float32) / 255
+images = jnp.stack(
+    [jnp.asarray(distort(photo, *kind)[part], jnp.float32) / 255 for kind in KINDS.items()]
+)
+pairs = images, jnp.broadcast_to(reference, images.shape)
+
+metrics = jax.jit(jax.vmap(wj.watson_dft, in_axes=(0, None, None)))
+distances = np.asarray(metrics(sets, *pairs)).reshape(len(values), 64, len(KINDS))
+shares = 100 * distances / distances.sum(axis=-1, keepdims=True)
+packaged = [
+    base.pooling_exponent[0], base.luminance_exponent[0], base.contrast_exponent[0], 1, 1,
+]  # fmt: skip
+
+
+def draw(*axes):
+    for ax, (name, x), y, here in zip(axes, values.items(), shares, packaged, strict=True):
+        for i, kind in enumerate(KINDS):
+            ax.plot(
+                x,
+                y[:, i],
+                color=pictures.COLORS[i],
+                marker=pictures.MARKERS[i],
+                markevery=21,
+                label=kind,
+            )
+        ax.axvline(here, color="black", linestyle=":")
+        ax.set_xscale("log" if "times" in name else "linear")
+        pictures.label(ax, name, "share of distance (%)" if ax is axes[0] else "")
+    axes[0].figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=7)
+
+
+pictures.plots(5, draw, size=(13, 3.8))
+
+# %% [markdown]
+# Move a photograph by a pixel and nobody minds. The distances here are of photographs moved by up
+# to eight pixels, in units of the distance of plainly visible white noise. Look at the first pixel,
+# which is more than the noise to Watson-DCT and half of it to the others; and at what follows,
+# where SSIM and Watson-DFT level out while L2 goes on.
+
+# %%
+noisy = jnp.asarray(distort(photo, "white noise", 4)[part], jnp.float32) / 255
+moved = jnp.stack(
+    [jnp.asarray(photo[45:205, 95 + i : 255 + i], jnp.float32) / 255 for i in range(9)]
+)
+
+
+def relative(name):
+    loss = jax.jit(wj.get_loss(name, color="rgb"))
+    return loss(moved, jnp.broadcast_to(reference, moved.shape)) / loss(noisy, reference)
+
+
+def draw(ax):
+    for i, name in enumerate(("l2", "ssim", "watson-dct", "watson-dft")):
+        ax.plot(relative(name), color=pictures.COLORS[i], marker=pictures.MARKERS[i], label=name)
+    ax.axhline(1, color="black", linestyle=":")
+    pictures.label(ax, "shift to the left (pixels)", "distance (white noise = 1)")
+    ax.legend()
+
+
+pictures.plots(1, draw, size=(6, 3.6))
+
+# %% [markdown]
+# Blocks are compared one by one, so that steps between them cost nothing. Here an image starts as a
+# blurred photograph and follows the gradient of an unshifted loss, or of one with
+# `random_grid_shift`. Look at the iris with Watson-DCT and at the patterns in single blocks with
+# Watson-DFT, both unshifted. The number is how much larger steps across borders of blocks are than
+# others: about 1 where there is no grid.
+
+# %%
+STEPS = 200  # quick: 2
+small = np.s_[15:79, 15:79]
+target = reference[small]
+start = jnp.asarray(distort(photo, "gaussian blur", 5)[part][small], jnp.float32) / 255
+optimizer = optax.adam(optax.cosine_decay_schedule(0.02, STEPS))
+
+
+@jax.jit
+def descend(loss, shifted):
+    def step(carry, key):
+        image, state = carry
+
+        def objective(image):
+            moved = wj.random_grid_shift(key, image, target)
+            return jnp.where(shifted, loss(*moved), loss(image, target))
+
+        updates, state = optimizer.update(jax.grad(objective)(image), state)
+        return (jnp.clip(image + updates, 0, 1), state), None
+
+    keys = jax.random.split(jax.random.key(0), STEPS)
+    return jax.lax.scan(step, (start, optimizer.init(start)), keys)[0][0]
+
+
+def blockiness(image):
+    steps = np.abs(np.diff(wj.rgb_to_ycbcr(image)[..., 0], axis=1)).mean(axis=0)
+    return steps[7::8].mean() / np.delete(steps, np.s_[7::8]).mean()
+
+
+rows = {}
+for name in ("watson-dct", "watson-dft"):
+    loss = wj.get_loss(name, color="rgb")
+    images_of = {
+        "start": start,
+        "unshifted": descend(loss, False),
+        "random_grid_shift": descend(loss, True),
+    }
+    rows[name] = images_of | {"photograph": target}
+pictures.images(
+    [list(row.values()) for row in rows.values()],
+    [[f"{name}: {blockiness(image):.2f}" for name, image in row.items()] for row in rows.values()],
+    names=list(rows),
+    scale=3,
+)
+
+# %% [markdown]
+# What does one call save? The same 320 metrics of one pair of images, in one call and one after the
+# other.
+
+# %%
+pair = images[0], reference
+one = jax.jit(wj.watson_dft)
+alone = [jax.tree.map(lambda leaf, i=i: leaf[i], sets) for i in range(len(sets.pooling_exponent))]
+programs = {
+    "one call with vmap": lambda: metrics(sets, *pair).block_until_ready(),
+    "a loop of compiled calls": lambda: [one(p, *pair) for p in alone][-1].block_until_ready(),
+}
+for name, run in programs.items():
+    run()
+    start = time.perf_counter()
+    for _ in range(3):
+        run()
+    print(f"{name:26} {(time.perf_counter() - start) / 3 * 1e3:7.0f} ms")
