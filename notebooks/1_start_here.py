@@ -128,7 +128,7 @@ pictures.images(
 # texture.
 
 # %%
-STEPS = 400  # quick: 4
+STEPS = 400  # quick: 20
 target = jnp.asarray(references["chelsea"][15:143, 15:143], jnp.float32) / 255
 optimizer = optax.adam(optax.cosine_decay_schedule(0.1, STEPS))
 

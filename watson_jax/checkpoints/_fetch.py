@@ -7,6 +7,8 @@ import importlib.util
 import os
 import pathlib
 import time
+import warnings
+from types import ModuleType
 
 from watson_jax.checkpoints._errors import CheckpointError, DownloadError
 from watson_jax.checkpoints._files import atomic_write
@@ -133,9 +135,16 @@ def fetch(name: str) -> pathlib.Path:
 def cache_folder() -> pathlib.Path:
     if folder := os.environ.get("WATSON_JAX_CACHE"):
         return pathlib.Path(folder)
-    import pooch  # here, because importing it takes longer than the rest of this library
+    return pathlib.Path(_pooch().os_cache("watson_jax"))
 
-    return pathlib.Path(pooch.os_cache("watson_jax"))
+
+def _pooch() -> ModuleType:
+    """The module; only on use, because importing it takes longer than the rest of this library."""
+    with warnings.catch_warnings():
+        # In a notebook, tqdm asks for ipywidgets, which nothing here needs.
+        warnings.filterwarnings("ignore", "IProgress not found")
+        import pooch
+    return pooch
 
 
 def _mismatch(path: pathlib.Path, published: PublishedFile) -> str:
@@ -152,8 +161,7 @@ class _WrongContentError(OSError):
 
 
 def _download(name: str, published: PublishedFile, path: pathlib.Path) -> None:
-    import pooch
-
+    pooch = _pooch()
     # An own copy of pooch's "temporary file, check, rename": pooch knows no shortened hashes.
     has_progress = importlib.util.find_spec("tqdm") is not None
     download = pooch.HTTPDownloader(progressbar=has_progress, chunk_size=2**16)

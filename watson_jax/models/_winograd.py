@@ -69,7 +69,5 @@ def _both_axes(matrix: Matrix, grid: Iterable[Iterable[Array]]) -> list[list[Arr
 
 def _product(matrix: Sequence[Sequence[float]], vector: Sequence[Array]) -> list[Array]:
     """`matrix @ vector`, without the zeros; entries of ±1 cost no multiplication."""
-    return [
-        sum((m * v for m, v in zip(row, vector, strict=True) if m), start=jnp.zeros(()))
-        for row in matrix
-    ]
+    terms = [[m * v for m, v in zip(row, vector, strict=True) if m] for row in matrix]
+    return [sum(rest, start=first) for first, *rest in terms]
