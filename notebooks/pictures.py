@@ -12,12 +12,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image as PilImage
 
-COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#555555")
-"""Okabe and Ito's, which colour-blind readers can tell apart too."""
+from experiments._figures import COLORS as COLORS  # which colour-blind readers can tell apart
+from experiments._figures import DPI
 
 MARKERS = "osD^vPX"
 
-_DPI = 100
 _GAP, _CAPTION = 6, 18  # pixels between images, and for each line of text above one
 
 
@@ -42,7 +41,7 @@ def images(
     above = _GAP + lines * _CAPTION
     left = _GAP + 7 * max(map(len, names)) + _GAP if names else _GAP
     total = left + max(map(len, rows)) * (width + _GAP), len(rows) * (height + above) + _GAP
-    figure = Figure(figsize=tuple(side / _DPI for side in total), dpi=_DPI)
+    figure = Figure(figsize=tuple(side / DPI for side in total), dpi=DPI)
     canvas = np.ones((total[1], total[0], 3), np.float32)
     for i, (row, texts_of_row) in enumerate(zip(rows, texts, strict=True)):
         top = i * (height + above) + above
@@ -67,7 +66,7 @@ def plots(number: int, draw: Callable[..., None], *, size: tuple[float, float] =
       draw: called with the axes of all of them.
       size: width and height in inches, of 100 pixels.
     """
-    figure = Figure(figsize=size, dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=size, dpi=DPI, layout="constrained")
     axes = figure.subplots(1, number, squeeze=False)[0]
     draw(*axes)
     return _png(figure)

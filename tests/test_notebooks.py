@@ -33,7 +33,6 @@ def test_a_sentence_before_each_cell_says_what_to_look_for(name):
         assert cell != "code" or before == "markdown"
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:zmq", "ignore::DeprecationWarning:jupyter")
 def test_runs_without_a_warning(name):
     notebook = build.read(name)
     build.execute(notebook, quick=True)
