@@ -1,6 +1,7 @@
 """Measures what the losses cost; see `protocol` for what is measured.
 
-The paper's Table 1 (128 images of 64x64, colour and grey; minutes on two CPU cores):
+The paper's Table 1 (128 images of 64x64, colour and grey), a step of the MNIST-VAE, and how cost grows
+with images and parameter sets; about ten minutes on two CPU cores:
 
     python -m experiments.benchmark.main --output=runs/benchmark.json
 
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from absl import app, flags
 
+from experiments.benchmark.growth import draw_growth, measure_growth
 from experiments.benchmark.measure import environment
 from experiments.benchmark.protocol import (
     Row,
@@ -27,33 +29,41 @@ from experiments.benchmark.protocol import (
     has_torch,
     loss_names,
 )
+from experiments.benchmark.vae_step import describe, vae_steps
 
-ROUNDS, QUICK_ROUNDS = 21, 1
+ROUNDS, QUICK_ROUNDS, VAE_ROUNDS = 21, 1, 5
 
 _QUICK = flags.DEFINE_bool("quick", False, "Time each program once: that it runs, not how fast.")
-_OUTPUT = flags.DEFINE_string("output", None, "File for the results as JSON.")
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "File for the results as JSON, with a picture beside it."
+)
 _LOSSES = flags.DEFINE_list("losses", loss_names(), "Names of losses, separated by commas.")
 _BATCH = flags.DEFINE_integer("batch", 128, "Number of images.", lower_bound=1)
 _SIZE = flags.DEFINE_integer("size", 64, "Their height and width.", lower_bound=1)
 
-COLUMNS = "{:<12} {:<6} {:<9} {:>9} {:>11} {:>7} {:>14} {:>8} {:>9} {:>10}"
+COLUMNS = "{:<12} {:<6} {:<11} {:>9} {:>22} {:>22} {:>8} {:>9} {:>10}"
 HEADER = COLUMNS.format(
-    "loss", "color", "what", "JAX ms", "PyTorch ms", "ratio", "10 % .. 90 %", "temp MB", "x inputs",
+    "loss", "color", "what", "JAX ms", "plain PyTorch", "tuned PyTorch", "temp MB", "x inputs",
     "compile s",
 )  # fmt: skip
 
 
 def format_row(row: Row) -> str:
     """The row as one aligned line."""
-    low, high = row.ratio_quantiles or (None, None)
+
+    def opponent(form: str) -> str:
+        if form not in row.ratios:
+            return "-"
+        r = row.ratios[form]
+        return f"{r.median:.1f}x ({r.low:.1f} .. {r.high:.1f})"
+
     return COLUMNS.format(
         row.name,
         row.color,
         row.what,
-        f"{row.milliseconds_jax:.2f}",
-        "-" if row.milliseconds_torch is None else f"{row.milliseconds_torch:.2f}",
-        "-" if row.ratio is None else f"{row.ratio:.2f}",
-        "-" if low is None else f"{low:.2f} .. {high:.2f}",
+        f"{row.milliseconds['jax']:.2f}",
+        opponent("plain"),
+        opponent("tuned"),
         f"{row.temp_bytes / 1e6:.2f}",
         f"{row.temp_bytes / row.input_bytes:.2f}",
         f"{row.compile_seconds:.2f}",
@@ -61,7 +71,7 @@ def format_row(row: Row) -> str:
 
 
 def run(losses: Sequence[str], *, batch: int, size: int, rounds: int, output: Path | None) -> None:
-    """Measures, prints the table and writes the file."""
+    """Measures, prints tables, and writes numbers and a picture."""
     if not has_torch():
         print("PyTorch is missing, so JAX is measured alone: pip install -e '.[bench]' adds it.")
     print(HEADER)
@@ -69,11 +79,22 @@ def run(losses: Sequence[str], *, batch: int, size: int, rounds: int, output: Pa
     for row in benchmark(losses, batch=batch, size=size, rounds=rounds):
         rows.append(dataclasses.asdict(row))
         print(format_row(row), flush=True)
-    print("ratio: PyTorch's time by that of JAX in the same round, median over the rounds.")
+    print("x: an opponent's time by that of JAX in the same round, median (10 % .. 90 %).")
+    quick = rounds == QUICK_ROUNDS
+    steps = vae_steps(batch=4 if quick else 128, rounds=1 if quick else VAE_ROUNDS)
+    print("A training step of the paper's MNIST-VAE, ms:", describe(steps))
+    curves = measure_growth(largest=2 if quick else None, rounds=rounds)
     if output is not None:
         protocol = {"batch": batch, "size": size, "dtype": "float32", "rounds": rounds}
-        record = {"environment": environment(), "protocol": protocol, "rows": rows}
-        output.write_text(json.dumps(record, indent=2) + "\n")
+        record = {
+            "environment": environment(),
+            "protocol": protocol,
+            "rows": rows,
+            "vae_step": steps,
+            "growth": curves,
+        }
+        output.write_text(json.dumps(record, indent=1) + "\n")
+        draw_growth(curves, output.with_suffix(".png"))
 
 
 def parse_flags(argv: Sequence[str]) -> list[str]:

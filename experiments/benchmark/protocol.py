@@ -1,8 +1,12 @@
-"""The protocol of the paper's Table 1: 128 images of 64x64, one step of gradient descent on them.
+"""What of the losses is measured, after the paper's Table 1: 128 images of 64x64, float32.
 
-A step is the loss, its gradient with respect to the image, and `image -= rate * gradient`. Gradient
-and forward pass are timed alone too. Losses are compared at their starting values, so that nothing
-has to be downloaded.
+For each loss the forward pass, the value with its gradient with respect to the image, and a step of
+gradient descent on the images; for the Watson losses also the gradient with respect to the parameters,
+in batches of 50 as the fits to judgements take it. Losses are compared at their starting values, so
+that nothing has to be downloaded.
+
+Opponents are eager PyTorch on the same device, in two forms: "plain", as one writes the formulas down
+and as they circulate, and "tuned", the fastest that leaves the formulas visible.
 """
 
 from __future__ import annotations
@@ -24,6 +28,18 @@ from watson_jax._registry import CHANNELS, LOSSES, find_loss
 # Small enough that the images of the in-place PyTorch step stay images.
 LEARNING_RATE = 1e-6
 
+# The paper fits losses to judgements in batches of 50.
+JUDGED_BATCH = 50
+
+
+@dataclasses.dataclass(frozen=True)
+class Ratio:
+    """How many times as long an opponent takes, over the rounds: median, 10 % and 90 % quantile."""
+
+    median: float
+    low: float
+    high: float
+
 
 @dataclasses.dataclass(frozen=True)
 class Row:
@@ -32,11 +48,9 @@ class Row:
     Attributes:
       name: the loss.
       color: "rgb" or "gray".
-      what: "step", "gradient" (with the forward pass) or "forward".
-      milliseconds_jax: median over the rounds.
-      milliseconds_torch: the same of eager PyTorch, None where there is none.
-      ratio: median over the rounds of PyTorch's time by that of JAX in the same round.
-      ratio_quantiles: the 10 % and 90 % quantiles of these ratios.
+      what: "step", "gradient" (with the forward pass), "forward" or "parameters".
+      milliseconds: medians over the rounds, of "jax" and of each opponent.
+      ratios: of each opponent's time to that of JAX in the same round.
       temp_bytes: memory of the compiled program beyond its inputs and outputs.
       input_bytes: memory of image and reference.
       compile_seconds: tracing and compiling.
@@ -45,10 +59,8 @@ class Row:
     name: str
     color: str
     what: str
-    milliseconds_jax: float
-    milliseconds_torch: float | None
-    ratio: float | None
-    ratio_quantiles: tuple[float, float] | None
+    milliseconds: dict[str, float]
+    ratios: dict[str, Ratio]
     temp_bytes: int
     input_bytes: int
     compile_seconds: float
@@ -99,7 +111,10 @@ def jax_functions(fn: Callable[..., jax.Array]) -> dict[str, Callable[..., Any]]
     def step(params: Any, image: jax.Array, reference: jax.Array) -> jax.Array:
         return image - LEARNING_RATE * gradient(params, image, reference)[1]
 
-    return {"step": step, "gradient": gradient, "forward": fn}
+    def parameters(params: Any, image: jax.Array, reference: jax.Array) -> Any:
+        return jax.value_and_grad(lambda p: fn(p, image, reference).sum())(params)
+
+    return {"step": step, "gradient": gradient, "forward": fn, "parameters": parameters}
 
 
 def has_torch() -> bool:
@@ -108,51 +123,61 @@ def has_torch() -> bool:
 
 
 def torch_programs(
-    name: str, params: Any, image: np.ndarray, reference: np.ndarray
+    name: str, params: Any, image: np.ndarray, reference: np.ndarray, what: str
 ) -> dict[str, Program]:
-    """The same on the same kind of device in eager PyTorch; empty where no twin is written."""
+    """The same on the same kind of device in eager PyTorch, by form; without those not written."""
     # OpenMP's waiting threads would otherwise spin, which takes the cores from JAX in the next
     # timing and, on a busy machine, from PyTorch itself: L2 there took up to eight times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     import torch
 
-    from experiments.benchmark.torch_losses import make_twin
+    from experiments.benchmark import torch_losses, torch_plain
 
     torch.set_num_threads(os.cpu_count() or 1)
     device = "cuda" if jax.default_backend() == "gpu" else "cpu"
-    twin = make_twin(name, params, device)
-    if twin is None:
-        return {}
     # Channels first and contiguous, as images lie in PyTorch.
     x, y = (
         torch.tensor(np.ascontiguousarray(np.moveaxis(array, -1, -3)), device=device)
         for array in (image, reference)
     )
-    x.requires_grad_()
+    programs = {}
+    for form, make in (("plain", torch_plain.make_plain), ("tuned", torch_losses.make_twin)):
+        channels = torch_losses.channel_params(params, device) if LOSSES[name].weights else []
+        loss = make(name, channels)
+        if loss is not None:
+            learned = torch_losses.tensors(channels) if what == "parameters" else [x]
+            programs[form] = _torch_program(loss, x, y, what, learned)
+    return programs
 
-    def gradient() -> tuple[torch.Tensor, torch.Tensor]:
-        total = twin(x, y).sum()
-        return total, torch.autograd.grad(total, x)[0]
+
+def _torch_program(loss: Any, image: Any, reference: Any, what: str, learned: list) -> Program:
+    import torch
+
+    for tensor in learned:
+        tensor.requires_grad_()
+
+    def gradient() -> Any:
+        total = loss(image, reference).sum()
+        return torch.autograd.grad(total, learned)
 
     def step() -> None:
-        _, grad = gradient()
+        (grad,) = gradient()
         with torch.no_grad():
-            x.sub_(grad, alpha=LEARNING_RATE)
+            image.sub_(grad, alpha=LEARNING_RATE)
 
-    def forward() -> torch.Tensor:
+    def forward() -> Any:
         with torch.inference_mode():
-            return twin(x, y)
+            return loss(image, reference)
 
-    def finished(run: Program) -> Program:
-        def run_and_wait() -> None:
-            run()
-            if device == "cuda":
-                torch.cuda.synchronize()
+    runs = {"step": step, "gradient": gradient, "forward": forward, "parameters": gradient}
+    run = runs[what]
 
-        return run_and_wait
+    def run_and_wait() -> None:
+        run()
+        if image.device.type == "cuda":
+            torch.cuda.synchronize()
 
-    runs = {"step": step, "gradient": gradient, "forward": forward}
-    return {what: finished(run) for what, run in runs.items()}
+    return run_and_wait
 
 
 def benchmark(names: Sequence[str], *, batch: int, size: int, rounds: int) -> Iterator[Row]:
@@ -170,27 +195,30 @@ def benchmark(names: Sequence[str], *, batch: int, size: int, rounds: int) -> It
     for name in (find_loss(name)[0] for name in names):
         for color in CHANNELS:
             params, fn = jax_loss(name, color, size)
-            image, reference = image_pair(color, batch, size)
-            twins = torch_programs(name, params, image, reference) if has_torch() else {}
-            for what, function in jax_functions(fn).items():
-                arguments = params, jnp.asarray(image), jnp.asarray(reference)
-                compiled = compile_program(function, *arguments)
+            functions = jax_functions(fn)
+            if not name.startswith("watson"):
+                del functions["parameters"]
+            for what, function in functions.items():
+                number = JUDGED_BATCH if what == "parameters" and batch > JUDGED_BATCH else batch
+                pair = image_pair(color, number, size)
+                compiled = compile_program(function, params, *map(jnp.asarray, pair))
                 programs = {"jax": compiled.run}
-                if what in twins:
-                    programs["torch"] = twins[what]
+                if has_torch():
+                    programs |= torch_programs(name, params, *pair, what)
                 samples = time_interleaved(programs, rounds=rounds)
-                milliseconds = {key: 1e3 * float(np.median(s)) for key, s in samples.items()}
-                ratios = samples["torch"] / samples["jax"] if "torch" in samples else None
-                low_high = None if ratios is None else np.quantile(ratios, [0.1, 0.9]).tolist()
+                seconds = samples["jax"]
                 yield Row(
                     name=name,
                     color=color,
                     what=what,
-                    milliseconds_jax=milliseconds["jax"],
-                    milliseconds_torch=milliseconds.get("torch"),
-                    ratio=None if ratios is None else float(np.median(ratios)),
-                    ratio_quantiles=low_high,
+                    milliseconds={k: 1e3 * float(np.median(s)) for k, s in samples.items()},
+                    ratios={k: ratio(s, seconds) for k, s in samples.items() if k != "jax"},
                     temp_bytes=compiled.temp_bytes,
-                    input_bytes=image.nbytes + reference.nbytes,
+                    input_bytes=sum(array.nbytes for array in pair),
                     compile_seconds=compiled.seconds,
                 )
+
+
+def ratio(seconds: np.ndarray, of: np.ndarray) -> Ratio:
+    """The ratio of two programs' times, round by round."""
+    return Ratio(*np.quantile(seconds / of, [0.5, 0.1, 0.9]).tolist())

@@ -73,13 +73,12 @@ def watson_dft(
     return _over_channels(_watson_dft_channel, params, image, reference)
 
 
-def make_twin(name: str, params: Any, device: str = "cpu") -> Twin | None:
+def make_twin(name: str, channels: list[ChannelParams]) -> Twin | None:
     """The PyTorch twin of a loss of watson_jax.
 
     Args:
       name: the loss as `watson_jax.get_loss` calls it.
-      params: its parameters there.
-      device: where the images will be.
+      channels: its parameters, from `channel_params`.
 
     Returns:
       A function of two `[N, C, H, W]` images, or None where no twin is written.
@@ -89,8 +88,13 @@ def make_twin(name: str, params: Any, device: str = "cpu") -> Twin | None:
     with_params = {"watson-dct": watson_dct, "watson-dft": watson_dft}.get(name)
     if with_params is None:
         return None
-    channels = channel_params(params, device)
     return lambda image, reference: with_params(channels, image, reference)
+
+
+def tensors(channels: list[ChannelParams]) -> list[torch.Tensor]:
+    """All parameters of all channels."""
+    values = (getattr(c, field.name) for c in channels for field in dataclasses.fields(c))
+    return [value for value in values if value is not None]
 
 
 def _over_channels(
@@ -119,7 +123,7 @@ def _color_channels(image: torch.Tensor) -> tuple[torch.Tensor, ...]:
     )
 
 
-def _blocks(channel: torch.Tensor) -> torch.Tensor:
+def split_blocks(channel: torch.Tensor) -> torch.Tensor:
     """`[N, H, W]` to `[N, K, 8, 8]`, padded at the bottom and right by repeating the edge."""
     bottom, right = (-channel.shape[1] % BLOCK_SIZE, -channel.shape[2] % BLOCK_SIZE)
     if bottom or right:
@@ -131,7 +135,7 @@ def _blocks(channel: torch.Tensor) -> torch.Tensor:
 def _watson_dct_channel(params: ChannelParams, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     # The two-dimensional transform as one product with a 64 x 64 matrix, faster than two of 8 x 8.
     basis = _dct_basis(x)
-    c_x, c_y = ((_blocks(image).flatten(-2) @ basis).unflatten(-1, (8, 8)) for image in (x, y))
+    c_x, c_y = ((split_blocks(image).flatten(-2) @ basis).unflatten(-1, (8, 8)) for image in (x, y))
     masked = _masked_threshold(params, c_y.abs(), c_y[..., :1, :1].clamp(min=0))
     return _pool(params, c_x - c_y, masked)
 
@@ -147,7 +151,7 @@ def _watson_dft_channel(params: ChannelParams, x: torch.Tensor, y: torch.Tensor)
 
 
 def _amplitude_and_phase(channel: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    c = torch.fft.rfft2(_blocks(channel), norm="forward")
+    c = torch.fft.rfft2(split_blocks(channel), norm="forward")
     # A quarter of the time of `atan2` on strided views of the complex numbers.
     real, imaginary = c.real + EPSILON, c.imag.contiguous()
     amplitude = torch.sqrt(real.square() + (imaginary + EPSILON).square())
@@ -175,8 +179,14 @@ def _pool(params: ChannelParams, difference: torch.Tensor, masked: torch.Tensor)
 
 def _dct_basis(like: torch.Tensor) -> torch.Tensor:
     """Columns are the 64 orthonormal type-II cosine patterns, rows the pixels of a block."""
+    patterns = one_dimensional_dct(like)
+    return torch.kron(patterns, patterns).T
+
+
+def one_dimensional_dct(like: torch.Tensor) -> torch.Tensor:
+    """Rows are the 8 orthonormal type-II cosines."""
     position = torch.arange(BLOCK_SIZE, dtype=like.dtype, device=like.device)
     patterns = torch.cos(torch.pi / BLOCK_SIZE * (position + 0.5) * position[:, None])
     patterns = patterns * (2 / BLOCK_SIZE) ** 0.5
     patterns[0] *= 0.5**0.5
-    return torch.kron(patterns, patterns).T
+    return patterns

@@ -62,14 +62,15 @@ def _map_pairs_jvp(distance, primals, tangents):
                 full[i] = value
             return distance(*jax.tree.unflatten(tree, full))
 
-        return jax.value_and_grad(moved)([at[i] for i in moving])
+        value, gradients = jax.value_and_grad(moved)([at[i] for i in moving])
+        return value, [_saturate(gradient) for gradient in gradients]
 
     value, gradients = _in_pieces(one_pair, *leaves[n_params:])
     dvalue = jnp.zeros_like(value)
     for i, gradient in zip(moving, gradients, strict=True):
         tangent = dleaves[i] if i >= n_params else jnp.broadcast_to(dleaves[i], gradient.shape)
         axes = tuple(range(1, gradient.ndim))
-        dvalue = dvalue + jnp.sum(_saturate(gradient) * tangent, axes)
+        dvalue = dvalue + jnp.sum(gradient * tangent, axes)
     return value, dvalue
 
 

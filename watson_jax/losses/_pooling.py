@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from watson_jax.losses._elementary import exp, log
 from watson_jax.losses._masking import EPSILON
 
 
@@ -41,33 +42,39 @@ def p_norm(
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
 def _p_norm(x, p, axes):
-    return _norm_and_log_shares(x, p, axes)[0]
+    return _norm_and_slopes(x, p, axes)[0]
 
 
 @_p_norm.defjvp
 def _p_norm_jvp(axes, primals, tangents):
     (x, p), (dx, dp) = primals, tangents
-    norm, log_shares = _norm_and_log_shares(x, p, axes)
-    expand = functools.partial(jnp.expand_dims, axis=axes)
-    safe_norm = jnp.where(norm == 0, 1, norm)
-    # dL/dx = sign(x) (|x| / L)^(p-1), with sign(0) = 0
-    ratio = (jnp.abs(x) + EPSILON) / expand(safe_norm)
-    slope = jnp.sign(x) * jnp.exp((expand(p) - 1) * jnp.log(ratio))
-    # dL/dp = L / p^2 sum_i s_i log s_i, for the shares s_i = |x_i|^p / sum |x|^p
-    entropy = jnp.sum(jnp.where(x == 0, 0, jnp.exp(log_shares) * log_shares), axes)
-    return norm, jnp.sum(slope * dx, axes) + norm * entropy / p**2 * dp
+    norm, slopes, log_x = _norm_and_slopes(x, p, axes)
+    # dL/dp = L / p^2 sum_i s_i log s_i, for the shares s_i = |x_i|^p / sum |x|^p = |x_i| dL/d|x_i| / L
+    shares = jnp.abs(x) * slopes / jnp.expand_dims(jnp.where(norm == 0, 1, norm), axes)
+    log_shares = jnp.expand_dims(p, axes) * (log_x - jnp.expand_dims(_log(norm), axes))
+    entropy = jnp.sum(shares * log_shares, axes)
+    return norm, jnp.sum(jnp.sign(x) * slopes * dx, axes) + norm * entropy / p**2 * dp
 
 
-def _norm_and_log_shares(x, p, axes):
-    """The norm, and log(|x_i|^p / sum |x|^p), which is of no use where x is 0."""
-    is_zero = x == 0
-    log_x = jnp.log(jnp.where(is_zero, 1, jnp.abs(x)))
-    log_powers = jnp.expand_dims(p, axes) * log_x
-    # Relative to the largest, so that no power overflows.
-    largest = jnp.max(jnp.where(is_zero, -jnp.inf, log_powers), axes, keepdims=True)
-    largest = jnp.where(jnp.isfinite(largest), largest, 0)
-    total = jnp.sum(jnp.where(is_zero, 0, jnp.exp(log_powers - largest)), axes, keepdims=True)
-    all_zero = total == 0
-    log_sum = largest + jnp.log(jnp.where(all_zero, 1, total))
-    norm = jnp.where(all_zero, 0, jnp.exp(log_sum / jnp.expand_dims(p, axes)))
-    return jnp.squeeze(norm, axes), log_powers - log_sum
+def _norm_and_slopes(x, p, axes):
+    """The norm L, its slopes dL/d|x| = (|x| / L)^(p-1), and log |x|; the last two at |x| + 1e-10."""
+    p = jnp.expand_dims(p, axes)
+    size = jnp.abs(x)
+    # All relative to the largest, so that no power overflows.
+    largest = jnp.max(size, axes, keepdims=True) + EPSILON
+    log_x = log(size + EPSILON)
+    powers = exp((p - 1) * (log_x - jnp.log(largest)))
+    # |x|^p of the same power is |x| (|x| + e)^(p-1) (1 + e/|x|)^(1-p). In float32 the last factor is 1
+    # for |x| above 0.001, and below these terms hardly count: it would cost more than it says.
+    terms = size * powers
+    if x.dtype == jnp.float64:
+        terms = terms * jnp.exp((1 - p) * jnp.log1p(EPSILON / jnp.where(size == 0, 1, size)))
+    total = jnp.sum(terms, axes, keepdims=True) / largest
+    norm = jnp.where(total == 0, 0, largest * jnp.exp(_log(total) / p))
+    slopes = powers * jnp.exp((1 - p) / p * _log(total))
+    return jnp.squeeze(norm, axes), slopes, log_x
+
+
+def _log(x):
+    """Log x, and 0 where x is 0."""
+    return jnp.log(jnp.where(x == 0, 1, x))

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from watson_jax.losses._masking import EPSILON, contrast_masking, luminance_masking
+from watson_jax.losses._elementary import exp, log
+from watson_jax.losses._masking import EPSILON, luminance_masking, smooth_maximum
 from watson_jax.losses._phase import angle_between
 from watson_jax.losses._pooling import p_norm
 from watson_jax.losses._watson_params import WatsonDctParams, WatsonDftParams
@@ -92,7 +94,8 @@ def watson_terms(
     params: WatsonDctParams, coefficients: Coefficients, options: WatsonOptions
 ) -> Terms:
     """The terms of eq. 4 or 8, and those of the phases in eq. 10."""
-    visible = coefficients.difference / visible_change(params, coefficients, options)
+    # The reciprocal is the derivative too.
+    visible = coefficients.difference * (1 / visible_change(params, coefficients, options))
     if not isinstance(params, WatsonDftParams) or coefficients.angle is None:
         return Terms(visible, None)
     return Terms(visible, per_frequency(params.phase_weights) * coefficients.angle)
@@ -102,16 +105,24 @@ def visible_change(
     params: WatsonDctParams, coefficients: Coefficients, options: WatsonOptions
 ) -> Float[Array, "channels blocks frequencies"]:
     """S of eq. 5 to 7, from the reference alone."""
-    t_l = luminance_masking(
-        per_frequency(params.thresholds),
-        coefficients.brightness,
-        per_channel(coefficients.mean_brightness),
-        per_channel(params.luminance_exponent),
-        floor=options.luminance_floor,
+    r = per_channel(params.contrast_exponent)
+
+    def masked(power: Array | float) -> Array:
+        """T_L^power of eq. 5, as the product of what belongs to the frequency and to the block."""
+        t_l = luminance_masking(
+            per_frequency(params.thresholds) ** power,
+            coefficients.brightness,
+            per_channel(coefficients.mean_brightness),
+            per_channel(params.luminance_exponent) * power,
+            floor=options.luminance_floor,
+        )
+        # On black, a large exponent takes it to 0, where S has no slope.
+        return jnp.maximum(t_l, SMALLEST_THRESHOLD**power)
+
+    # As `contrast_masking`, but without the power of every T_L.
+    return smooth_maximum(
+        masked(1.0), exp(r * log(coefficients.magnitudes + EPSILON)) * masked(1 - r)
     )
-    # On black, a large exponent takes it to 0, where S has no slope.
-    t_l = jnp.maximum(t_l, SMALLEST_THRESHOLD)
-    return contrast_masking(t_l, coefficients.magnitudes, per_channel(params.contrast_exponent))
 
 
 def distance(params: WatsonDctParams, terms: Terms, options: WatsonOptions) -> Float[Array, ""]:
@@ -164,9 +175,19 @@ def unless_equal(
     return jnp.where(differs, values, 0)
 
 
+@jax.custom_jvp
 def amplitude(real: Array, imaginary: Array) -> Array:
     """|c + epsilon + i epsilon|, the authors' way to keep the amplitude differentiable at 0."""
     return jnp.sqrt((real + EPSILON) ** 2 + (imaginary + EPSILON) ** 2)
+
+
+@amplitude.defjvp
+def _amplitude_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> Any:
+    # As JAX's own, but with the division last: its transpose then comes first, and XLA, which repeats
+    # all that is cheaper than a division, computes what both parts' gradients share once.
+    (real, imaginary), (dreal, dimaginary) = primals, tangents
+    value = amplitude(real, imaginary)
+    return value, ((real + EPSILON) * dreal + (imaginary + EPSILON) * dimaginary) / value
 
 
 def dct_brightness(dc: Array) -> Array:

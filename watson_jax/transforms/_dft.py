@@ -30,9 +30,7 @@ def _dft_basis() -> np.ndarray:
 
 
 DFT_BASIS = _dft_basis()
-_REAL_AND_IMAGINARY = np.concatenate(
-    [part.reshape(-1, BLOCK_SIZE**2).T for part in (DFT_BASIS.real, DFT_BASIS.imag)], axis=1
-)
+_REAL, _IMAGINARY = (part.reshape(-1, BLOCK_SIZE**2).T for part in (DFT_BASIS.real, DFT_BASIS.imag))
 
 # A real block has X[-u, -v] = conj(X[u, v]), so that every column of the half spectrum but the first
 # and the last stands for two of the whole.
@@ -43,8 +41,8 @@ def dft_of_blocks(
     blocks: Float[Array, "*batch 64"],
 ) -> tuple[Float[Array, "*batch 40"], Float[Array, "*batch 40"]]:
     """The one-sided DFT of flattened blocks, divided by 64: real parts and imaginary parts."""
-    real, imaginary = jnp.split(transform_blocks(blocks, _REAL_AND_IMAGINARY), 2, axis=-1)
-    return real, imaginary
+    # Two products: of one, both halves would stay in memory as long as either is needed.
+    return transform_blocks(blocks, _REAL), transform_blocks(blocks, _IMAGINARY)
 
 
 def block_dft(
