@@ -25,11 +25,13 @@ def image_figure(
     """A figure that shows every pixel of `image` as exactly `scale` by `scale` of its own.
 
     Args:
-      image: values in [0, 1], grey `[height, width]` or coloured `[height, width, 3]`.
+      image: values in [0, 1], `[height, width]`, or with 1 or 3 channels.
       title: above it.
       scale: enlargement, without smoothing.
       margin: pixels around the image.
     """
+    if image.shape[2:] == (1,):
+        image = image[..., 0]
     height, width = (scale * side for side in image.shape[:2])
     total_width = width + margin["left"] + margin["right"]
     total_height = height + margin["bottom"] + margin["top"]

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from experiments._figures import COLORS, DPI, image_figure, save_png
-from experiments.vae.figures import MANIFOLD_LIMIT
+from experiments.vae.figures import MANIFOLD_LIMIT, tile
 from experiments.vae.outcomes import MANIFOLD_SIZES, Groups
 
 _MOST_BYTES = 300_000  # of a picture
@@ -143,12 +143,6 @@ def save_learning_curves(path: Path, groups: Groups, *, title: str) -> None:
         axes.grid(alpha=0.3)
     _legend(figure, all_axes[0])
     save_png(figure, path)
-
-
-def tile(images: Table) -> np.ndarray:
-    """Lays `[lines, columns, height, width, channels]` out as one image with these channels."""
-    lines, columns, height, width, channels = images.shape
-    return images.swapaxes(1, 2).reshape(lines * height, columns * width, channels)
 
 
 def stack(rows: Sequence[np.ndarray]) -> tuple[np.ndarray, list[int]]:

@@ -13,10 +13,10 @@ from experiments._figures import DPI, image_figure, save_png
 MANIFOLD_LIMIT = 1.5  # the paper's figure 3
 
 
-def tile(images: Float[np.ndarray, "rows columns height width 1"]) -> np.ndarray:
-    """Lays a table of grey images out as one, `[rows * height, columns * width]`."""
-    rows, columns, height, width, _ = images.shape
-    return images[..., 0].swapaxes(1, 2).reshape(rows * height, columns * width)
+def tile(images: Float[np.ndarray, "rows columns height width channels"]) -> np.ndarray:
+    """Lays a table of images out as one, `[rows * height, columns * width, channels]`."""
+    rows, columns, height, width, channels = images.shape
+    return images.swapaxes(1, 2).reshape(rows * height, columns * width, channels)
 
 
 def manifold_latents(size: int) -> Float[np.ndarray, "size size 2"]:
@@ -42,9 +42,9 @@ def save_manifold(path: Path, images: np.ndarray, *, title: str) -> None:
 def save_reconstructions(
     path: Path, data: np.ndarray, reconstructions: np.ndarray, *, columns: int, title: str
 ) -> None:
-    """Draws held-out images, `[number, height, width, 1]`, each above its reconstruction."""
-    height, width = data.shape[1:3]
-    pairs = np.stack([x.reshape(-1, columns, height, width, 1) for x in (data, reconstructions)], 1)
+    """Draws held-out images, `[number, height, width, channels]`, each above its reconstruction."""
+    height = data.shape[1]
+    pairs = np.stack([x.reshape(-1, columns, *x.shape[1:]) for x in (data, reconstructions)], 1)
     figure, axes = image_figure(tile(pairs.reshape(-1, *pairs.shape[2:])), title=title)
     rows = 2 * len(pairs)
     axes.set_yticks((np.arange(rows) + 0.5) * height - 0.5, ["data", "VAE"] * len(pairs))
@@ -54,7 +54,7 @@ def save_reconstructions(
 
 
 def save_samples(path: Path, images: np.ndarray, *, columns: int, title: str) -> None:
-    """Draws decoded draws from the prior, `[number, height, width, 1]`."""
+    """Draws decoded draws from the prior, `[number, height, width, channels]`."""
     table = images.reshape(-1, columns, *images.shape[1:])
     figure, axes = image_figure(tile(table), title=title)
     axes.set_xticks([])

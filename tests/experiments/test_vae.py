@@ -166,14 +166,30 @@ def test_divergence_stops_the_run_and_names_the_step(tmp_path):
         train.train_and_evaluate(config, tmp_path)
 
 
-def test_pictures_show_every_pixel_unsmoothed(tmp_path):
-    images = np.random.default_rng(0).integers(0, 256, (3, 3, 8, 8, 1)).astype(np.float32) / 255
-    figures.save_manifold(tmp_path / "m.png", images, title="")
-    picture = np.asarray(Image.open(tmp_path / "m.png").convert("L"))
-    expected = np.rint(figures.tile(images) * 255).repeat(2, 0).repeat(2, 1)
-    inner = picture[45 : 45 + 48, 70 : 70 + 48]
-    # One grey level for Matplotlib's own rounding; the outermost pixels lie under the frame.
-    assert np.abs(inner[2:-2, 2:-2] - expected[2:-2, 2:-2]).max() <= 1
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pictures_show_every_pixel_unsmoothed(tmp_path, channels):
+    shape = (3, 3, 8, 8, channels)
+    images = np.random.default_rng(0).integers(0, 256, shape).astype(np.float32) / 255
+    path, flat = tmp_path / "picture.png", images.reshape(-1, 8, 8, channels)
+
+    def check(table):
+        height, width = 8 * table.shape[0], 8 * table.shape[1]
+        # Pixel by pixel, so that this is no second copy of what it tests.
+        expected = np.zeros((height, width, channels))
+        for y, x in np.ndindex(height, width):
+            expected[y, x] = table[y // 8, x // 8, y % 8, x % 8]
+        expected = np.rint(expected * 255).repeat(2, 0).repeat(2, 1)
+        picture = np.asarray(Image.open(path).convert("RGB"), float)
+        inner = picture[45 : 45 + 2 * height, 70 : 70 + 2 * width]
+        # One level for Matplotlib's own rounding; the outermost pixels lie under the frame.
+        assert np.abs(inner[2:-2, 2:-2] - expected[2:-2, 2:-2]).max() <= 1
+
+    figures.save_manifold(path, images, title="")
+    check(images)
+    figures.save_samples(path, flat, columns=3, title="")
+    check(images)
+    figures.save_reconstructions(path, flat, 1 - flat, columns=3, title="")
+    check(np.stack([images, 1 - images], 1).reshape(6, 3, 8, 8, channels))
 
 
 def test_manifold_grid_is_the_papers():
