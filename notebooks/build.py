@@ -3,12 +3,15 @@
     python -m notebooks.build               # all of them, a few minutes
     python -m notebooks.build 1_start_here
 
+overwrite the .ipynb files and the pictures of them that README has, docs/notebook_N.png.
+
 A twin is a Python file in Jupytext's percent format, and what is to be edited. Lines that end in
 `# quick: VALUE` assign that value instead in tests, which only see that everything runs.
 """
 
 from __future__ import annotations
 
+import base64
 import re
 import sys
 from pathlib import Path
@@ -19,6 +22,11 @@ from nbclient import NotebookClient
 
 FOLDER = Path(__file__).parent
 NAMES = tuple(sorted(path.stem for path in FOLDER.glob("[0-9]_*.py")))
+IN_README = {"1": 11, "2": 7, "3": 7, "4": 9}  # the cell whose picture README has
+USAGE = (
+    f"usage: python -m notebooks.build [{' | '.join(NAMES)}] ...\n"
+    "Runs these notebooks, or all, and overwrites their .ipynb and docs/notebook_N.png."
+)
 
 _QUICK = re.compile(r"^(\s*\w+ = ).*(  # quick: (.+))$", re.MULTILINE)
 
@@ -61,16 +69,30 @@ def messages(notebook: nbformat.NotebookNode) -> list[str]:
     ]
 
 
+def save_picture(notebook: nbformat.NotebookNode, number: str) -> None:
+    """Writes the picture that README has of the notebook of that number."""
+    (picture,) = (
+        output.data["image/png"]
+        for output in notebook.cells[IN_README[number]].outputs
+        if "image/png" in output.get("data", {})
+    )
+    (FOLDER.parent / "docs" / f"notebook_{number}.png").write_bytes(base64.b64decode(picture))
+
+
 def main() -> None:
     """Builds the notebooks that are named, by default all."""
-    unknown = set(sys.argv[1:]) - set(NAMES)
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(USAGE)
+        return
+    unknown = [name for name in sys.argv[1:] if name not in NAMES]
     if unknown:
-        sys.exit(f"There is no notebook {', '.join(unknown)}; there are {', '.join(NAMES)}.")
+        sys.exit(f"There is no notebook {', '.join(unknown)}.\n{USAGE}")
     for name in sys.argv[1:] or NAMES:
         notebook = read(name)
         execute(notebook)
         path = FOLDER / f"{name}.ipynb"
         nbformat.write(notebook, path)
+        save_picture(notebook, name[0])
         print(f"{path} ({path.stat().st_size / 1e3:.0f} kB)", *messages(notebook), sep="\n")
 
 
