@@ -85,9 +85,10 @@ def draw_growth(curves: Growth, path: Path) -> None:
     for ax, (series, key, lines, label, power) in zip(axes, panels, strict=True):
         x = np.array([point[key] for point in curves[series]], float)
         for color, line in zip(COLORS, lines, strict=False):
-            y = np.array([point[line] for point in curves[series]])
+            y = [point[line] for point in curves[series]]
             ax.loglog(x, y, "o-", color=color, label={"milliseconds": "measured"}.get(line, line))
-        ax.loglog(x, y[-1] * (x / x[-1]) ** power, ":", color="#555555", label="in proportion")
+        last = curves[series][-1][lines[-1]]
+        ax.loglog(x, last * (x / x[-1]) ** power, ":", color="#555555", label="in proportion")
         ax.set_xlabel(label)
         ax.set_ylabel("time (ms)")
         ax.grid(alpha=0.3)

@@ -199,7 +199,7 @@ def benchmark(names: Sequence[str], *, batch: int, size: int, rounds: int) -> It
             if not name.startswith("watson"):
                 del functions["parameters"]
             for what, function in functions.items():
-                number = JUDGED_BATCH if what == "parameters" and batch > JUDGED_BATCH else batch
+                number = min(batch, JUDGED_BATCH) if what == "parameters" else batch
                 pair = image_pair(color, number, size)
                 compiled = compile_program(function, params, *map(jnp.asarray, pair))
                 programs = {"jax": compiled.run}

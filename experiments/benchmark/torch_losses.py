@@ -1,4 +1,4 @@
-"""Watson-DFT, Watson-DCT and L2 in plain eager PyTorch: what the benchmark compares with.
+"""Watson-DFT, Watson-DCT and L2 in tuned eager PyTorch: what the benchmark compares with.
 
 Written from the paper's formulas as a careful PyTorch user would, so that the comparison is fair:
 images are NCHW and stay on their device, every form below was the fastest measured among those that

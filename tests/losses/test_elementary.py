@@ -20,7 +20,7 @@ def test_exp():
 
 def test_exp_stays_finite_and_lets_nan_through():
     found = elementary.exp(jnp.array([-1e4, -jnp.inf, 1e4, jnp.inf, jnp.nan]))
-    assert np.all(found[:2] <= 1.2e-38)
+    assert np.all(found[:2] <= 1.7e-38)
     assert np.all(found[2:4] >= 1.6e38)
     assert np.all(np.isfinite(found[:4]))
     assert np.isnan(found[4])

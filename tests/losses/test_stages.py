@@ -44,6 +44,21 @@ def test_p_norm(p, x64):
     check_grads(norm, (x[1:], jnp.full(2, p)), order=2, rtol=1e-4)
 
 
+def test_second_derivatives_of_the_p_norm_are_symmetric_at_zero_entries(x64):
+    hessian = jax.hessian(lambda x: wj.p_norm(x, jnp.array(0.5), axis=0))
+    matrix = hessian(jnp.array([0.7, -1.3, 0.0, 2.2]))
+    np.testing.assert_allclose(matrix, matrix.T, rtol=1e-9)
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 4.0])
+def test_p_norm_is_finite_with_small_exponents_and_zeros(p):
+    x = jax.random.normal(jax.random.key(0), (2560,)).at[:5].set(0)
+    norm, slopes = jax.value_and_grad(lambda x, p: wj.p_norm(x, p, axis=0), (0, 1))(x, jnp.array(p))
+    assert np.isfinite(norm)
+    assert all(np.all(np.isfinite(slope)) for slope in slopes)
+    assert not np.any(slopes[0][:5])
+
+
 def test_p_norm_of_zeros_has_no_slope_and_of_huge_numbers_no_overflow():
     norm = lambda x, p: wj.p_norm(x, p, axis=0)  # noqa: E731
     value, slopes = jax.value_and_grad(norm, argnums=(0, 1))(jnp.zeros(5), jnp.array(0.6))

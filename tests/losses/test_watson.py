@@ -1,6 +1,7 @@
 """The Watson losses against an independent reference and against values of the authors' code."""
 
 import dataclasses
+import functools
 
 import chex
 import jax
@@ -283,6 +284,33 @@ def test_transforms_are_shared_by_parameter_sets(name):
 def test_images_of_any_size(name, color, size):
     loss = wj.get_loss(name, color=color, weights="initial")
     assert 0 < loss(noise(1, *size, COLORS[color]), noise(2, *size, COLORS[color])) < np.inf
+
+
+def test_forward_mode_in_colour(name, x64):
+    params = jax.tree.map(lambda x: x.astype("float64"), random_params(name, "rgb", 0))
+    x, y, v = (noise(i, 8, 8, 3).astype("float64") for i in range(3))
+    loss = functools.partial(getattr(wj, name.replace("-", "_")), params)
+    by_batch = functools.partial(loss, luminance="batch")
+    functions = [
+        lambda a: by_batch(x[None], a[None]).sum(),
+        lambda a: jnp.vdot(jax.grad(loss)(x, a), v),
+    ]
+    if name == "watson-dft":
+        functions.append(lambda a: wj.watson_dft_map(params, a, x).sum())
+    for function in functions:
+        _, forward = jax.jvp(function, (y,), (v,))
+        step = 1e-6 * v
+        differences = (function(y + step) - function(y - step)) / 2e-6
+        np.testing.assert_allclose(forward, differences, rtol=1e-4)
+
+
+def test_thresholds_that_vanish_leave_gradients_finite(name):
+    params = wj.load_params(name, color="rgb", weights="initial")
+    params = dataclasses.replace(params, log_thresholds=params.log_thresholds - 120)
+    gradients = jax.grad(getattr(wj, name.replace("-", "_")))(
+        params, noise(1, 16, 16, 3), noise(2, 16, 16, 3)
+    )
+    assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(gradients))
 
 
 def test_identical_black_images_are_at_zero_whatever_the_exponent():

@@ -90,8 +90,11 @@ def negative_log_likelihood(
 ) -> Float[Array, "*batch"]:
     """Of the coefficients of each image, under the general distribution."""
     alpha, scale = (jnp.moveaxis(x, -1, -3) for x in (params.shape_parameters, params.scales))
-    # The same for every pair.
-    constant = jnp.sum(jnp.log(scale) + robust_log_partition(alpha))
+    # The same for every pair. Relative to one of them, as thousands of equal numbers, which these are at
+    # first, add up with thousands of equal rounding errors.
+    constants = jnp.log(scale) + robust_log_partition(alpha)
+    first = constants[0, 0, 0]
+    constant = constants.size * first + jnp.sum(constants - first)
     leading = range(coefficients.ndim - 3)
     alpha, scale = (jnp.expand_dims(x, leading) for x in (alpha, scale))
     return jnp.sum(general_robust_loss(coefficients, alpha, scale), (-3, -2, -1)) + constant

@@ -110,7 +110,7 @@ def visible_change(
     def masked(power: Array | float) -> Array:
         """T_L^power of eq. 5, as the product of what belongs to the frequency and to the block."""
         t_l = luminance_masking(
-            per_frequency(params.thresholds) ** power,
+            jnp.exp(power * per_frequency(params.log_thresholds)),
             coefficients.brightness,
             per_channel(coefficients.mean_brightness),
             per_channel(params.luminance_exponent) * power,
