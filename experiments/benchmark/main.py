@@ -1,7 +1,7 @@
 """Measures what the losses cost; see `protocol` for what is measured.
 
 The paper's Table 1 (128 images of 64x64, colour and grey), a step of the MNIST-VAE, and how cost grows
-with images and parameter sets; about ten minutes on two CPU cores:
+with images and parameter sets; minutes on two CPU cores:
 
     python -m experiments.benchmark.main --output=runs/benchmark.json
 
