@@ -1,6 +1,7 @@
 """Checkpoints of a run: `workdir/checkpoints/<step>`, written by Orbax, whole or not at all."""
 
 import contextlib
+import io
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,9 +86,12 @@ def _manager(workdir: Path) -> Iterator[ocp.CheckpointManager]:
     # Written while the program waits: a run that has ended has its checkpoint.
     options = ocp.CheckpointManagerOptions(max_to_keep=KEEP, enable_async_checkpointing=False)
     verbosity = logging.get_verbosity()
-    logging.set_verbosity(logging.ERROR)  # Orbax tells its life story at INFO and WARNING
+    logging.set_verbosity(logging.FATAL)  # What Orbax logs as errors it raises too
     try:
-        with ocp.CheckpointManager((workdir / FOLDER).absolute(), options=options) as manager:
+        with (
+            contextlib.redirect_stderr(io.StringIO()),  # where its threads leave tracebacks
+            ocp.CheckpointManager((workdir / FOLDER).absolute(), options=options) as manager,
+        ):
             yield manager
     finally:
         logging.set_verbosity(verbosity)

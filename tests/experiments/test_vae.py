@@ -5,6 +5,7 @@ import gzip
 import json
 import os
 import queue
+import re
 import shutil
 import signal
 import struct
@@ -154,6 +155,30 @@ def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch):
         UserError, match=r"it needs 80.0 MB, 10.0 MB are free; the last one is kept"
     ):
         _checkpoints.save(tmp_path, 2, {"x": np.zeros(10_000_000)})
+    assert _checkpoints.latest_step(tmp_path) == 1
+
+
+def test_a_failed_write_is_one_sentence(tmp_path):
+    # In a process of its own, as Orbax's threads write where pytest does not listen.
+    program = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from experiments import _checkpoints, _cli
+
+workdir = Path(sys.argv[1])
+_checkpoints.save(workdir, 1, {"x": np.zeros(3)})
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+try:
+    _checkpoints.save(workdir, 2, {"x": np.random.default_rng(0).random(100_000)})
+except _cli.UserError as error:
+    print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    assert re.search("cannot take a checkpoint: .*File too large", done.stdout)
+    assert "Traceback" not in done.stderr
     assert _checkpoints.latest_step(tmp_path) == 1
 
 
