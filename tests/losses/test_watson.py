@@ -307,6 +307,18 @@ def test_forward_mode_in_colour(name, x64):
         np.testing.assert_allclose(forward, differences, rtol=1e-4)
 
 
+def test_second_derivatives_at_flat_blocks(name):
+    loss = wj.get_loss(name, color="rgb", weights="initial")
+    flat, other, v = (
+        noise(1, 16, 16, 3).at[:8, :8].set(0.5),
+        noise(2, 16, 16, 3),
+        noise(3, 16, 16, 3),
+    )
+    for x, y in ((flat, other), (other, flat)):
+        gradient = functools.partial(jax.grad(loss), reference=y)
+        assert np.all(np.isfinite(jax.jvp(gradient, (x,), (v,))[1]))
+
+
 def test_thresholds_that_vanish_leave_gradients_finite(name):
     params = wj.load_params(name, color="rgb", weights="initial")
     params = dataclasses.replace(params, log_thresholds=params.log_thresholds - 120)

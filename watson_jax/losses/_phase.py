@@ -64,9 +64,15 @@ def _angle(x_re, x_im, y_re, y_im):
 def _angle_jvp(primals, tangents):
     (x_re, x_im, y_re, y_im), (dx_re, dx_im, dy_re, dy_im) = primals, tangents
     # A phase turns by Im(conj(x) dx) / |x|^2. sign(0) = 0 gives a derivative of 0 at both ends.
-    turn_x = (x_re * dx_im - x_im * dx_re) / _nonzero(x_re**2 + x_im**2)
-    turn_y = (y_re * dy_im - y_im * dy_re) / _nonzero(y_re**2 + y_im**2)
+    turn_x = _turn(x_re, x_im, dx_re, dx_im)
+    turn_y = _turn(y_re, y_im, dy_re, dy_im)
     return _angle(*primals), jnp.sign(_sine(*primals)) * (turn_x - turn_y)
+
+
+def _turn(re, im, dre, dim):
+    # One division after the other: their square would leave float32 in the second derivative.
+    size = jnp.sqrt(_nonzero(re**2 + im**2))
+    return (re / size * dim - im / size * dre) / size
 
 
 def _sine(x_re, x_im, y_re, y_im):
