@@ -91,7 +91,7 @@ def _in_pieces(fn, *images):
         return whole(*images)
     # Eight pieces or more keep the memory below that of the images, unless they get small for it. With
     # a power of two, batches of usual sizes leave no rest to compile anew.
-    size = max(1, min(size, max(number // 8, size // 3)))
+    size = max(1, min(size, max(number // 8, size // 2)))
     size = 2 ** (size.bit_length() - 1)
 
     def in_pieces(*images):
