@@ -54,12 +54,11 @@ def _p_norm_jvp(axes, primals, tangents):
     return norm, jnp.sum(jnp.sign(x) * slopes * dx, axes) + norm * entropy / p**2 * dp
 
 
-def _sum_by_product(x, axes, keepdims):
+def _sum_by_product(x, axes):
     """A sum as a product with ones: XLA's CPU code runs a sum of powers several times as long."""
     ones = jnp.ones([x.shape[a] for a in axes], x.dtype)
     contracted = ((axes, tuple(range(len(axes)))), ((), ()))
-    total = jax.lax.dot_general(x, ones, contracted, precision=jax.lax.Precision.HIGHEST)
-    return jnp.expand_dims(total, axes) if keepdims else total
+    return jax.lax.dot_general(x, ones, contracted, precision=jax.lax.Precision.HIGHEST)
 
 
 def _norm_and_slopes(x, p, axes, add_up=jnp.sum):
@@ -75,7 +74,7 @@ def _norm_and_slopes(x, p, axes, add_up=jnp.sum):
     terms = size * powers
     if x.dtype == jnp.float64:
         terms = terms * jnp.exp((1 - p) * jnp.log1p(EPSILON / jnp.where(size == 0, 1, size)))
-    total = add_up(terms, axes, keepdims=True)
+    total = jnp.expand_dims(add_up(terms, axes), axes)
     log_total = _log(total / largest)
     norm = jnp.where(total == 0, 0, largest * jnp.exp(log_total / p))
     # A small p makes the slope at 0 infinite, where its sign is to take it to 0.
