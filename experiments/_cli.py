@@ -118,7 +118,10 @@ def _parse(flag: str, kind: Any, text: str) -> Any:
         if kinds[-1] is Ellipsis:  # as many as there are
             kinds = kinds[:1] * len(items)
         if len(items) != len(kinds):
-            raise UserError(f"{flag} must be {len(kinds)} values, such as 8,16, got {text!r}.")
+            raise UserError(
+                f"{flag} must be {len(kinds)} values separated by commas, got {text!r}; a further "
+                "field takes a --set of its own."
+            )
         return tuple(_parse(flag, k, item) for k, item in zip(kinds, items, strict=True))
     if kind is bool:
         if text.lower() not in ("true", "false"):
