@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Complex, Float
 
 from watson_jax.losses._elementary import arctan2
@@ -42,10 +43,19 @@ def phase_distance(
 
 
 def angle_between(
-    x_re: Array, x_im: Array, y_re: Array, y_im: Array, phase_floor: float = 0.0
+    x_re: Array,
+    x_im: Array,
+    y_re: Array,
+    y_im: Array,
+    phase_floor: float = 0.0,
+    *,
+    unit: complex | np.ndarray = 1,
 ) -> Array:
-    """`phase_distance` of numbers that come as real and imaginary parts."""
-    angle = _angle(x_re + EPSILON, x_im, y_re + EPSILON, y_im)
+    """`phase_distance` of numbers that come as real and imaginary parts, turned by `unit`."""
+    e_re, e_im = (
+        jnp.asarray(EPSILON * part, x_re.dtype) for part in (np.real(unit), np.imag(unit))
+    )
+    angle = _angle(x_re + e_re, x_im + e_im, y_re + e_re, y_im + e_im)
     if phase_floor == 0:
         return angle
     smaller = jnp.minimum(x_re**2 + x_im**2, y_re**2 + y_im**2)

@@ -22,9 +22,13 @@ from watson_jax.losses._pooling import p_norm
 from watson_jax.losses._watson_params import WatsonDctParams, WatsonDftParams
 from watson_jax.transforms import pad_to_blocks, split_blocks
 from watson_jax.transforms._blocks import BLOCK_SIZE
-from watson_jax.transforms._color import ycbcr_planes
-from watson_jax.transforms._dct import dct_of_blocks
-from watson_jax.transforms._dft import dft_of_blocks
+from watson_jax.transforms._folded import (
+    DCT_ORDER,
+    ROTATION,
+    dct_of_image,
+    dft_of_image,
+    folded_blocks,
+)
 
 SMALLEST_THRESHOLD = 1e-19
 """Far below any that published or packaged weights reach; float32 still holds 1 over its square."""
@@ -61,7 +65,7 @@ def watson_dct_coefficients(
     image: Array, reference: Array, mean_brightness: Array | None, options: WatsonOptions
 ) -> Coefficients:
     """Orthonormal DCT coefficients; the mean is that of `reference` where none is given."""
-    c_x, c_y = dct_of_blocks(channel_blocks(image)), dct_of_blocks(channel_blocks(reference))
+    c_x, c_y = dct_of_image(pad_to_blocks(image)), dct_of_image(pad_to_blocks(reference))
     brightness = dct_brightness(c_y[..., :1])
     return Coefficients(
         unless_equal(image, reference, c_x - c_y),
@@ -76,11 +80,11 @@ def watson_dft_coefficients(
     image: Array, reference: Array, mean_brightness: Array | None, options: WatsonOptions
 ) -> Coefficients:
     """Amplitudes and phases of the DFT; the mean is that of `reference` where none is given."""
-    x_re, x_im = dft_of_blocks(channel_blocks(image))
-    y_re, y_im = dft_of_blocks(channel_blocks(reference))
+    x_re, x_im = dft_of_image(pad_to_blocks(image))
+    y_re, y_im = dft_of_image(pad_to_blocks(reference))
     a_x, a_y = amplitude(x_re, x_im), amplitude(y_re, y_im)
     brightness = a_y[..., :1]
-    angle = angle_between(x_re, x_im, y_re, y_im, options.phase_floor)
+    angle = angle_between(x_re, x_im, y_re, y_im, options.phase_floor, unit=ROTATION[None, None])
     return Coefficients(
         unless_equal(image, reference, a_x - a_y),
         a_y,
@@ -152,16 +156,6 @@ def block_distances(
     return jnp.sum(params.channel_weights[:, None] * result, 0)
 
 
-def channel_blocks(
-    image: Float[Array, "*batch height width channels"],
-) -> Float[Array, "*batch channels blocks 64"]:
-    """Pads an image, converts colour to YCbCr and cuts each channel into flattened blocks."""
-    image = pad_to_blocks(image)
-    planes = ycbcr_planes(image) if image.shape[-1] == 3 else (image[..., 0],)
-    blocks = split_blocks(jnp.stack(planes, -3)[..., None])
-    return blocks.reshape(*blocks.shape[:-5], -1, BLOCK_SIZE**2)
-
-
 def unless_equal(
     image: Array, reference: Array, values: Float[Array, "channels blocks frequencies"]
 ) -> Float[Array, "channels blocks frequencies"]:
@@ -200,7 +194,8 @@ def mean_brightness(
     reference: Float[Array, "*batch height width channels"],
 ) -> Float[Array, " channels"]:
     """The mean over all leading axes that the authors' luminance masking refers to."""
-    block_means = jnp.mean(channel_blocks(reference), -1)
+    sums, _ = folded_blocks(pad_to_blocks(reference))
+    block_means = jnp.mean(sums, -1) / 2
     if coefficients is watson_dct_coefficients:
         dc = dct_brightness(BLOCK_SIZE * block_means)
     else:
@@ -213,4 +208,5 @@ def per_channel(x: Float[Array, " channels"]) -> Float[Array, "channels 1 1"]:
 
 
 def per_frequency(x: Float[Array, "channels 8 half"]) -> Float[Array, "channels 1 frequencies"]:
-    return x.reshape(*x.shape[:-2], 1, -1)
+    flat = x.reshape(*x.shape[:-2], 1, -1)
+    return flat[..., DCT_ORDER] if flat.shape[-1] == len(DCT_ORDER) else flat

@@ -89,16 +89,16 @@ def merge_blocks(
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
 def transform_blocks(
-    blocks: Float[Array, "*batch 64"], basis: np.ndarray
+    blocks: Float[Array, "*batch pixels"], basis: np.ndarray
 ) -> Float[Array, "*batch frequencies"]:
-    """Multiplies flattened blocks with a basis `[64, frequencies]` whose first column is constant.
+    """Multiplies flattened blocks with a basis `[pixels, frequencies]` whose first column is constant.
 
     All other columns add up to 0. The product is taken of the differences to one pixel, so that the
     coefficients of a flat block, other than the first, are exactly 0: with rounding errors in their
     place the phase of a white wall would be noise.
     """
     corner = blocks[..., :1]
-    coefficients = _multiply(blocks - corner, basis)
+    coefficients = multiply(blocks - corner, basis)
     is_first = jnp.expand_dims(jnp.arange(basis.shape[1]) == 0, range(blocks.ndim - 1))
     return coefficients + jnp.where(is_first, corner * float(basis[:, 0].sum()), 0)
 
@@ -106,8 +106,11 @@ def transform_blocks(
 @transform_blocks.defjvp
 def _transform_blocks_jvp(basis, primals, tangents):
     (blocks,), (dblocks,) = primals, tangents
-    return transform_blocks(blocks, basis), _multiply(dblocks, basis)
+    return transform_blocks(blocks, basis), multiply(dblocks, basis)
 
 
-def _multiply(blocks, basis):
+def multiply(
+    blocks: Float[Array, "*batch pixels"], basis: np.ndarray
+) -> Float[Array, "*batch frequencies"]:
+    """The product, in full precision on every device."""
     return jnp.matmul(blocks, jnp.asarray(basis, blocks.dtype), precision=jax.lax.Precision.HIGHEST)
