@@ -37,8 +37,14 @@ def map_pairs(
       Distances, shape `[...]`.
     """
     *batch, height, width, channels = image.shape
-    flat = (x.reshape(-1, height, width, channels) for x in (image, reference))
-    return _map_pairs(distance, params, *flat).reshape(batch)
+    shape = (height, width, channels)
+    # A last axis of one channel would make XLA copy whole batches to another layout.
+    outer = (-1, height, width) if channels == 1 else (-1, *shape)
+
+    def of_pair(params, image, reference):
+        return distance(params, image.reshape(shape), reference.reshape(shape))
+
+    return _map_pairs(of_pair, params, image.reshape(outer), reference.reshape(outer)).reshape(batch)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -89,9 +95,7 @@ def _in_pieces(fn, *images):
     size = max(1, PIECE_SIZE // max(1, math.prod(shape)))
     if number <= size:
         return whole(*images)
-    # Eight pieces or more keep the memory below that of the images, unless they get small for it. With
-    # a power of two, batches of usual sizes leave no rest to compile anew.
-    size = max(1, min(size, max(number // 8, size // 2)))
+    # With a power of two, batches of usual sizes leave no rest to compile anew.
     size = 2 ** (size.bit_length() - 1)
 
     def in_pieces(*images):
