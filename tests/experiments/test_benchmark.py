@@ -83,6 +83,15 @@ def test_memory_stays_within_8_mb(name, color):
     assert measure.compile_program(gradient, params, image, reference).temp_bytes <= 8e6
 
 
+@pytest.mark.parametrize("name", ["watson-dct", "watson-dft"])
+def test_memory_of_a_large_image_is_twice_its_own(name):
+    params, fn = protocol.jax_loss(name, "rgb", 1024)
+    image, reference = map(jnp.asarray, protocol.image_pair("rgb", 1, 1024))
+    functions = protocol.jax_functions(fn)
+    measured = measure.compile_program(functions["gradient"], params, image, reference)
+    assert measured.temp_bytes <= 2 * image.nbytes
+
+
 def test_step_descends():
     params, fn = protocol.jax_loss("l2", "gray", 8)
     image, reference = map(jnp.asarray, protocol.image_pair("gray", 2, 8))

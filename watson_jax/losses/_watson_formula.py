@@ -130,12 +130,30 @@ def visible_change(
 
 
 def distance(params: WatsonDctParams, terms: Terms, options: WatsonOptions) -> Float[Array, ""]:
-    """Adds everything up: p-norm (eq. 4, 8), phases (eq. 10) and channels (eq. 9)."""
-    blocks = terms.visible.shape[-2] if options.over_blocks == "mean" else 1
-    p = params.pooling_exponent
-    result = p_norm(terms.visible, p, axis=(-2, -1)) * blocks ** (-1 / p)
-    if terms.phase is not None:
-        result = result + jnp.sum(terms.phase, (-2, -1)) / blocks
+    """Adds everything up."""
+    return add_up(params, pool(params, terms), terms.visible.shape[-2], options)
+
+
+def pool(
+    params: WatsonDctParams, terms: Terms
+) -> tuple[Float[Array, " channels"], Float[Array, " channels"] | None]:
+    """The p-norm (eq. 4, 8) and the sum of phases (eq. 10) of each channel."""
+    norm = p_norm(terms.visible, params.pooling_exponent, axis=(-2, -1))
+    return norm, None if terms.phase is None else jnp.sum(terms.phase, (-2, -1))
+
+
+def add_up(
+    params: WatsonDctParams,
+    pooled: tuple[Float[Array, " channels"], Float[Array, " channels"] | None],
+    blocks: int,
+    options: WatsonOptions,
+) -> Float[Array, ""]:
+    """The weighted sum of the channels (eq. 9)."""
+    norm, phase = pooled
+    if options.over_blocks == "mean":
+        norm = norm * blocks ** (-1 / params.pooling_exponent)
+        phase = None if phase is None else phase / blocks
+    result = norm if phase is None else norm + phase
     return jnp.sum(params.channel_weights * result, -1)
 
 
