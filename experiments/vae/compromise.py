@@ -33,6 +33,7 @@ _SEED = flags.DEFINE_integer("seed", 0, "Of the choice of groups.", lower_bound=
 _WORKDIR = flags.DEFINE_string("workdir", "runs/compromise", "Where the picture goes.")
 
 _STEPS, _STEP_SIZE = 400, 0.1
+_MOST_IMAGES = 20_000  # to choose from
 _REFERENCE = 2000  # images whose sharpness counts as 1
 
 
@@ -50,8 +51,8 @@ def similar_images(
 def nearest_images(
     loss: wj.Loss, groups: Float[Array, "groups size height width channels"], key: PRNGKeyArray
 ) -> Float[Array, "groups height width channels"]:
-    """Minimises the mean distance of one image to the members of a group, for every group."""
-    # Only the direction of a gradient counts, so that one step size does for all losses.
+    """Minimises the mean distance of one image to the members of a group, from their mean."""
+    # Of normalised gradients, as those of some losses are rare and huge, which Adam remembers too long.
     optimizer = optax.chain(
         optax.normalize_by_update_norm(),
         optax.adam(optax.cosine_decay_schedule(_STEP_SIZE, _STEPS)),
@@ -84,10 +85,13 @@ def main() -> None:
     sizes = _whole_numbers("--sizes", _SIZES.value)
     crop = _whole_numbers("--crop", _CROP.value) if _CROP.value else None
     with _cli.user_errors(rename={"`name`": "--losses", "crop": "--crop"}):
-        images = to_float(load_images(_DATA.value, _DATA_DIR.value, crop=crop, seed=0).train)
+        loaded = load_images(_DATA.value, _DATA_DIR.value, crop=crop, seed=0)
+        images = to_float(loaded.train[:_MOST_IMAGES])
         losses = make_losses(_LOSSES.value, images.shape[1:])
     if not sizes or max(sizes) > len(images) or min(sizes) < 1:
         raise _cli.UserError(f"--sizes must be from 1 to {len(images)}, got {_SIZES.value}.")
+    if _GROUPS.value > len(images):
+        raise _cli.UserError(f"--groups must be at most {len(images)}, got {_GROUPS.value}.")
     workdir = Path(_WORKDIR.value)
     workdir.mkdir(parents=True, exist_ok=True)
 

@@ -15,6 +15,9 @@ import watson_jax as wj
 from tests import references
 from tests.images import formula_image, noise
 from watson_jax.losses import _watson
+from watson_jax.losses import _watson_formula as formula
+from watson_jax.losses._phase import angle_between
+from watson_jax.transforms import _folded
 
 NAMES = ("watson-dft", "watson-dct")
 COLORS = {"rgb": 3, "gray": 1}
@@ -214,6 +217,34 @@ def test_large_images_in_bands(name, number, options, monkeypatch):
     for found, whole in zip(jax.tree.leaves(in_bands), jax.tree.leaves(expected), strict=True):
         scale = float(jnp.max(jnp.abs(whole)))
         np.testing.assert_allclose(found, whole, rtol=1e-4, atol=1e-4 * scale)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.4])
+def test_phases_against_a_flat_image_are_no_rounding_errors(value, color, x64):
+    # Where the authors' epsilon of 1e-10 alone gives a phase to what is 0.
+    params = random_params("watson-dft", color, 0)
+    reference = noise(1, 16, 16, COLORS[color])
+    image = jnp.full_like(reference, value)
+    exact = wj.watson_dft(params, image.astype("float64"), reference.astype("float64"))
+    np.testing.assert_allclose(wj.watson_dft(params, image, reference), exact, rtol=1e-5)
+
+
+def test_epsilons_turn_with_the_coefficients(x64):
+    rng = np.random.default_rng(0)
+    x, y = (rng.normal(size=(2, 40)) * 10.0 ** rng.integers(-11, 0, (2, 40)) for _ in range(2))
+    x, y = (jnp.asarray(part[0] + 1j * part[1]).at[:10].set(0) for part in (x, y))
+    turned = [(z * _folded.ROTATION) for z in (x, y)]
+    parts, turned_parts = (
+        [part for z in pair for part in (z.real, z.imag)] for pair in ((x, y), turned)
+    )
+    np.testing.assert_allclose(
+        formula.amplitude(*turned_parts[:2], _folded.ROTATION),
+        formula.amplitude(*parts[:2]),
+        rtol=1e-12,
+    )
+    np.testing.assert_allclose(
+        angle_between(*turned_parts, rotation=_folded.ROTATION), angle_between(*parts), atol=1e-12
+    )
 
 
 def test_map_is_zero_where_images_agree(name):

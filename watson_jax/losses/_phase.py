@@ -49,11 +49,14 @@ def angle_between(
     y_im: Array,
     phase_floor: float = 0.0,
     *,
-    unit: complex | np.ndarray = 1,
+    rotation: complex | np.ndarray = 1,
 ) -> Array:
-    """`phase_distance` of numbers that come as real and imaginary parts, turned by `unit`."""
+    """`phase_distance` of numbers that come as real and imaginary parts.
+
+    If they were multiplied by a `rotation`, of magnitude 1, so is the epsilon added to them.
+    """
     e_re, e_im = (
-        jnp.asarray(EPSILON * part, x_re.dtype) for part in (np.real(unit), np.imag(unit))
+        jnp.asarray(EPSILON * part, x_re.dtype) for part in (np.real(rotation), np.imag(rotation))
     )
     angle = _angle(x_re + e_re, x_im + e_im, y_re + e_re, y_im + e_im)
     if phase_floor == 0:
@@ -88,10 +91,10 @@ def _turn(re, im, dre, dim):
 def _sine(x_re, x_im, y_re, y_im):
     """|x| |y| times the sine of the angle from y to x, exactly 0 for x = y.
 
-    Computed from the difference: the two products of Im(x conj(y)) may be contracted into a fused
-    multiply-add under `jit`, and then do not cancel.
+    There the two products may be contracted into a fused multiply-add under `jit`, and then do not
+    cancel. (Those of the difference x - y do, but lose an x far smaller than y.)
     """
-    return (x_im - y_im) * y_re - (x_re - y_re) * y_im
+    return jnp.where((x_re == y_re) & (x_im == y_im), 0, x_im * y_re - x_re * y_im)
 
 
 def _nonzero(x):

@@ -1,8 +1,8 @@
 """The Watson losses of one pair of images, equation by equation.
 
-Coefficients have the axes [channel, block, frequency], with the 8x8 (DCT) or 8x5 (DFT) frequencies
-flattened, and complex numbers are pairs of real arrays: the layout in which the transforms are matrix
-products and everything else is elementwise, which compilers make fast on every backend.
+Coefficients have the axes [channel, block, frequency], with the 8x8 (DCT, in `DCT_ORDER`) or 8x5 (DFT)
+frequencies flattened, and complex numbers are pairs of real arrays: the layout in which the transforms
+are matrix products and everything else is elementwise, which compilers make fast on every backend.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from watson_jax.losses._elementary import exp, log
@@ -82,9 +83,10 @@ def watson_dft_coefficients(
     """Amplitudes and phases of the DFT; the mean is that of `reference` where none is given."""
     x_re, x_im = dft_of_image(pad_to_blocks(image))
     y_re, y_im = dft_of_image(pad_to_blocks(reference))
-    a_x, a_y = amplitude(x_re, x_im), amplitude(y_re, y_im)
+    rotation = ROTATION[None, None]
+    a_x, a_y = amplitude(x_re, x_im, rotation), amplitude(y_re, y_im, rotation)
     brightness = a_y[..., :1]
-    angle = angle_between(x_re, x_im, y_re, y_im, options.phase_floor, unit=ROTATION[None, None])
+    angle = angle_between(x_re, x_im, y_re, y_im, options.phase_floor, rotation=rotation)
     return Coefficients(
         unless_equal(image, reference, a_x - a_y),
         a_y,
@@ -187,19 +189,30 @@ def unless_equal(
     return jnp.where(differs, values, 0)
 
 
+def amplitude(real: Array, imaginary: Array, rotation: complex | np.ndarray = 1) -> Array:
+    """|c + epsilon + i epsilon|, the authors' way to keep the amplitude differentiable at 0.
+
+    Of numbers that were multiplied by `rotation`, of magnitude 1, so is the epsilon.
+    """
+    epsilon = EPSILON * (1 + 1j) * np.asarray(rotation)
+    return _absolute(
+        real + jnp.asarray(epsilon.real, real.dtype),
+        imaginary + jnp.asarray(epsilon.imag, real.dtype),
+    )
+
+
 @jax.custom_jvp
-def amplitude(real: Array, imaginary: Array) -> Array:
-    """|c + epsilon + i epsilon|, the authors' way to keep the amplitude differentiable at 0."""
-    return jnp.sqrt((real + EPSILON) ** 2 + (imaginary + EPSILON) ** 2)
+def _absolute(real: Array, imaginary: Array) -> Array:
+    return jnp.sqrt(real**2 + imaginary**2)
 
 
-@amplitude.defjvp
-def _amplitude_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> Any:
+@_absolute.defjvp
+def _absolute_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> Any:
     # As JAX's own, but with the division last: its transpose then comes first, and XLA, which repeats
     # all that is cheaper than a division, computes what both parts' gradients share once.
     (real, imaginary), (dreal, dimaginary) = primals, tangents
-    value = amplitude(real, imaginary)
-    return value, ((real + EPSILON) * dreal + (imaginary + EPSILON) * dimaginary) / value
+    value = _absolute(real, imaginary)
+    return value, (real * dreal + imaginary * dimaginary) / value
 
 
 def dct_brightness(dc: Array) -> Array:
@@ -227,4 +240,5 @@ def per_channel(x: Float[Array, " channels"]) -> Float[Array, "channels 1 1"]:
 
 def per_frequency(x: Float[Array, "channels 8 half"]) -> Float[Array, "channels 1 frequencies"]:
     flat = x.reshape(*x.shape[:-2], 1, -1)
+    # Those of the DCT are 64, those of the DFT 40.
     return flat[..., DCT_ORDER] if flat.shape[-1] == len(DCT_ORDER) else flat

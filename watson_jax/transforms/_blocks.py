@@ -93,8 +93,8 @@ def transform_blocks(
 ) -> Float[Array, "*batch frequencies"]:
     """Multiplies flattened blocks with a basis `[pixels, frequencies]` whose first column is constant.
 
-    All other columns add up to 0. The product is taken of the differences to one pixel, so that the
-    coefficients of a flat block, other than the first, are exactly 0: with rounding errors in their
+    All other columns add up to 0. The product is taken of the differences to the first entry, so that
+    the coefficients of a flat block, other than the first, are exactly 0: with rounding errors in their
     place the phase of a white wall would be noise.
     """
     corner = blocks[..., :1]

@@ -22,12 +22,8 @@ def dct_matrix(size: int) -> np.ndarray:
 
 
 DCT_MATRIX = dct_matrix(BLOCK_SIZE)
-_BOTH_DIRECTIONS = np.kron(DCT_MATRIX, DCT_MATRIX).T
-
-
-def dct_of_blocks(blocks: Float[Array, "*batch 64"]) -> Float[Array, "*batch 64"]:
-    """The orthonormal DCT of flattened blocks."""
-    return transform_blocks(blocks, _BOTH_DIRECTIONS)
+DCT_BASIS = np.kron(DCT_MATRIX, DCT_MATRIX).T
+"""In both directions: of flattened blocks, axes [pixel, frequency]."""
 
 
 def block_dct(
@@ -51,7 +47,7 @@ def block_dct(
     """
     blocks = jnp.moveaxis(split_blocks(image), -1, -3)
     flat = blocks.reshape(*blocks.shape[:-2], BLOCK_SIZE**2)
-    return jnp.moveaxis(dct_of_blocks(flat).reshape(blocks.shape), -3, -1)
+    return jnp.moveaxis(transform_blocks(flat, DCT_BASIS).reshape(blocks.shape), -3, -1)
 
 
 def inverse_block_dct(

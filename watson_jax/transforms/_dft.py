@@ -37,14 +37,6 @@ _REAL, _IMAGINARY = (part.reshape(-1, BLOCK_SIZE**2).T for part in (DFT_BASIS.re
 MULTIPLICITY = np.array([1, 2, 2, 2, 1])
 
 
-def dft_of_blocks(
-    blocks: Float[Array, "*batch 64"],
-) -> tuple[Float[Array, "*batch 40"], Float[Array, "*batch 40"]]:
-    """The one-sided DFT of flattened blocks, divided by 64: real parts and imaginary parts."""
-    # Two products: of one, both halves would stay in memory as long as either is needed.
-    return transform_blocks(blocks, _REAL), transform_blocks(blocks, _IMAGINARY)
-
-
 def block_dft(
     image: Float[Array, "*batch height width channels"],
 ) -> Complex[Array, "*batch rows columns 8 5 channels"]:
@@ -67,7 +59,7 @@ def block_dft(
     """
     blocks = jnp.moveaxis(split_blocks(image), -1, -3)
     flat = blocks.reshape(*blocks.shape[:-2], BLOCK_SIZE**2)
-    coefficients = complex(*dft_of_blocks(flat))
+    coefficients = complex(transform_blocks(flat, _REAL), transform_blocks(flat, _IMAGINARY))
     return jnp.moveaxis(coefficients.reshape(*flat.shape[:-1], BLOCK_SIZE, HALF), -3, -1)
 
 

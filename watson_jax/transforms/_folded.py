@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from watson_jax.transforms._blocks import BLOCK_SIZE, multiply, transform_blocks
 from watson_jax.transforms._color import ycbcr_planes
-from watson_jax.transforms._dct import DCT_MATRIX
+from watson_jax.transforms._dct import DCT_BASIS
 from watson_jax.transforms._dft import HALF
 
 _HALF_BLOCK = BLOCK_SIZE**2 // 2
@@ -45,7 +45,8 @@ def _centred_dft() -> np.ndarray:
     """exp(-2 pi i (u m + v n) / 8) / 64, m and n from the block's centre, axes [(m, n), (u, v)]."""
     u, v, m, n = np.mgrid[:BLOCK_SIZE, :HALF, :BLOCK_SIZE, :BLOCK_SIZE]
     sixteenths = (u * (2 * m - 7) + v * (2 * n - 7)) % 16
-    # Of one quarter of a turn, so that opposite entries cancel to the last digit and 0 is not 1e-17.
+    # All cosines from those of a quarter of a turn: opposite ones then cancel to the last digit, and 0
+    # is not 1e-17.
     first = np.array([1, np.cos(np.pi / 8), np.sqrt(0.5), np.sin(np.pi / 8)])
     cosine = np.concatenate([first, [0], -first[:0:-1], -first, [0], first[:0:-1]])
     basis = (cosine - 1j * np.roll(cosine, 4))[sixteenths] / BLOCK_SIZE**2
@@ -80,7 +81,7 @@ _U, _V = np.mgrid[:BLOCK_SIZE, :BLOCK_SIZE].reshape(2, -1)
 DCT_ORDER = np.argsort((_U + _V) % 2, kind="stable").astype(np.int32)
 """The order in which `dct_of_image` leaves the frequencies `8 u + v`: sums first."""
 
-_DCT = np.kron(DCT_MATRIX, DCT_MATRIX).T[:_HALF_BLOCK, DCT_ORDER]
+_DCT = DCT_BASIS[:_HALF_BLOCK, DCT_ORDER]
 _OF_SUMS, _OF_DIFFERENCES = _DCT[:, :_HALF_BLOCK], _DCT[:, _HALF_BLOCK:]
 
 
