@@ -24,9 +24,10 @@ from watson_jax._registry import LOSSES, find_loss
 
 # The paper's λ for 32×32 grey and 64×64 colour images, by loss and kind of weights. From the authors'
 # code: Watson-DFT, Adaptive and LPIPS as they are; SSIM, which they average over a batch, less the
-# logarithm of its size. The others are matched to Watson-DFT, to a half: with them, the distance from an
-# image to the mean image counts as much. For colours that was too little for the packaged Watson-DFT (1)
-# and Watson-DCT (7): the smaller part of it is within a model's reach, and all faces became one.
+# logarithm of its size. The others are matched to Watson-DFT, to a half: with them, the distance from
+# an image to the mean image counts as much. For colours that is too little for most Watson losses, such
+# as 1 for the packaged Watson-DFT: the smaller part of it is within a model's reach, and all faces
+# became one. With the values here, latents are in use after one epoch.
 LOG_WEIGHTS: dict[tuple[str, str | None], tuple[float, float]] = {
     ("l1", None): (9.0, 9.5),
     ("l2", None): (9.5, 11.0),
@@ -34,9 +35,9 @@ LOG_WEIGHTS: dict[tuple[str, str | None], tuple[float, float]] = {
     ("ms-ssim", None): (7.5, 9.0),
     ("adaptive", "initial"): (0.0, 3.0),
     ("watson-dft", "published"): (0.0, 0.0),
-    ("watson-dft", "packaged"): (1.5, 3.0),
-    ("watson-dft", "initial"): (4.0, 4.5),
-    ("watson-dct", "published"): (2.0, 6.5),
+    ("watson-dft", "packaged"): (1.5, 2.0),
+    ("watson-dft", "initial"): (4.0, 9.0),
+    ("watson-dct", "published"): (2.0, 8.5),
     ("watson-dct", "packaged"): (4.5, 9.0),
     ("watson-dct", "initial"): (5.0, 7.0),
     ("lpips-vgg", "published"): (9.0, 10.0),
