@@ -39,7 +39,7 @@ LOG_WEIGHTS: dict[tuple[str, str | None], tuple[float, float]] = {
     ("watson-dft", "initial"): (4.0, 9.0),
     ("watson-dct", "published"): (2.0, 8.5),
     ("watson-dct", "packaged"): (4.5, 9.0),
-    ("watson-dct", "initial"): (5.0, 7.0),
+    ("watson-dct", "initial"): (5.0, 9.0),
     ("lpips-vgg", "published"): (9.0, 10.0),
     ("lpips-squeeze", "published"): (9.0, 9.0),
     ("lpips-alex", "published"): (9.0, 9.0),
