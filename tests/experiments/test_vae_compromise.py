@@ -4,14 +4,14 @@ import jax
 import numpy as np
 
 import watson_jax as wj
-from experiments.vae import compromise
+from experiments.vae.nearest import nearest_images, similar_images
 from tests.experiments.command import run
 from tests.images import noise
 
 
 def test_groups_are_of_the_nearest():
     images = np.linspace(0, 1, 11, dtype=np.float32).reshape(-1, 1, 1, 1)
-    groups = compromise.similar_images(images, size=3, groups=11, seed=0)
+    groups = similar_images(images, size=3, groups=11, seed=0)
     for group in groups[..., 0, 0, 0]:
         first = np.clip(group[0], 0.1, 0.9)
         np.testing.assert_allclose(sorted(group), first + np.array([-0.1, 0, 0.1]), atol=1e-6)
@@ -21,7 +21,7 @@ def test_nearest_by_l2_is_the_mean():
     groups = noise(1, 2, 5, 8, 8, 1)
     loss = wj.get_loss("l2", color="gray")
     with jax.numpy_dtype_promotion("standard"):  # optax's schedules need it
-        nearest = compromise.nearest_images(loss, groups, jax.random.key(0))
+        nearest = nearest_images(loss, groups, jax.random.key(0))
     np.testing.assert_allclose(nearest, groups.mean(1), atol=0.02)
 
 
