@@ -43,7 +43,9 @@ def main() -> None:
         images = to_float(loaded.train[:_MOST_IMAGES])
         losses = make_losses(_LOSSES.value, images.shape[1:])
     if not sizes or max(sizes) > len(images) or min(sizes) < 1:
-        raise _cli.UserError(f"--sizes must be from 1 to {len(images)}, got {','.join(_SIZES.value)}.")
+        raise _cli.UserError(
+            f"--sizes must be from 1 to {len(images)}, got {','.join(_SIZES.value)}."
+        )
     if _GROUPS.value > len(images):
         raise _cli.UserError(f"--groups must be at most {len(images)}, got {_GROUPS.value}.")
     workdir = Path(_WORKDIR.value)
