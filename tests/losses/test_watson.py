@@ -199,26 +199,6 @@ def test_every_option_has_its_map(name, color, options):
     np.testing.assert_allclose(blocks.sum((1, 2)), loss(image, reference), rtol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "options", [{}, {"luminance": "batch"}, {"over_blocks": "mean"}], ids=lambda o: "".join(o)
-)
-@pytest.mark.parametrize("number", [1, 2])
-def test_large_images_in_bands(name, number, options, monkeypatch):
-    loss = wj.get_loss(name, color="rgb", weights="initial", **options)
-    # Five rows of blocks, the last one padded; a piece holds two.
-    image, reference = (noise(seed, number, 36, 20, 3) for seed in (1, 2))
-    run = jax.value_and_grad(lambda p, x, y: loss.fn(p, x, y).sum(), argnums=(0, 1, 2))
-    expected = run(loss.params, image, reference)
-    monkeypatch.setattr("watson_jax.losses._pairs.LARGE_IMAGE", 1000)
-    monkeypatch.setattr("watson_jax.losses._pairs.PIECE_SIZE", 1200)
-    jax.clear_caches()  # The sizes are read when a shape is compiled.
-    in_bands = run(loss.params, image, reference)
-    jax.clear_caches()
-    for found, whole in zip(jax.tree.leaves(in_bands), jax.tree.leaves(expected), strict=True):
-        scale = float(jnp.max(jnp.abs(whole)))
-        np.testing.assert_allclose(found, whole, rtol=1e-4, atol=1e-4 * scale)
-
-
 @pytest.mark.parametrize("value", [0.0, 0.4])
 def test_phases_against_a_flat_image_are_no_rounding_errors(value, color, x64):
     # Where the authors' epsilon of 1e-10 alone gives a phase to what is 0.

@@ -11,11 +11,11 @@ from jaxtyping import Array, Float
 
 from watson_jax._checks import check_pair
 from watson_jax.losses import _watson_formula as formula
-from watson_jax.losses._pairs import map_pairs, piece_length
-from watson_jax.losses._pooling import p_norm
+from watson_jax.losses._bands import distance_in_bands
+from watson_jax.losses._pairs import map_pairs
 from watson_jax.losses._watson_formula import WatsonOptions
 from watson_jax.losses._watson_params import WatsonDctParams, WatsonDftParams
-from watson_jax.transforms._blocks import BLOCK_SIZE, pad_to_blocks
+from watson_jax.transforms._blocks import BLOCK_SIZE
 
 
 def watson_dft(
@@ -211,34 +211,10 @@ def _distances(coefficients, params, image, reference, options):
 
     def in_bands(params_and_mean, image, reference):
         params, mean = params_and_mean
-        return _distance_in_bands(coefficients, params, mean, image, reference, options)
+        return distance_in_bands(coefficients, params, mean, image, reference, options)
 
     mean = _batch_mean(coefficients, reference, options)
     return map_pairs(one_pair, (params, mean), image, reference, in_bands=in_bands)
-
-
-def _distance_in_bands(coefficients, params, mean, image, reference, options):
-    """The distance of large images, by rows of blocks, whose p-norms have a p-norm again.
-
-    The gradient takes the computation of every band once more instead of keeping it.
-    """
-    image, reference = pad_to_blocks(image), pad_to_blocks(reference)
-    blocks = image.shape[0] * image.shape[1] // BLOCK_SIZE**2
-    image, reference = (x.reshape(-1, BLOCK_SIZE, *x.shape[1:]) for x in (image, reference))
-    rows = piece_length(image)
-    if mean is None:
-        mean_of_row = functools.partial(formula.mean_brightness, coefficients)
-        mean = jnp.mean(jax.lax.map(mean_of_row, reference, batch_size=rows), 0)
-
-    @jax.checkpoint
-    def pooled(pair):
-        seen = coefficients(*pair, mean, options)
-        return formula.pool(params, formula.watson_terms(params, seen, options))
-
-    norms, phases = jax.lax.map(pooled, (image, reference), batch_size=rows)
-    norm = p_norm(norms, params.pooling_exponent, axis=0)
-    whole = norm, None if phases is None else jnp.sum(phases, 0)
-    return formula.add_up(params, whole, blocks, options)
 
 
 @functools.partial(jax.jit, static_argnames=("coefficients", "options"))

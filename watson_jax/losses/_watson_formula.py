@@ -22,13 +22,13 @@ from watson_jax.losses._phase import angle_between
 from watson_jax.losses._pooling import p_norm
 from watson_jax.losses._watson_params import WatsonDctParams, WatsonDftParams
 from watson_jax.transforms import pad_to_blocks, split_blocks
-from watson_jax.transforms._blocks import BLOCK_SIZE
+from watson_jax.transforms._blocks import BLOCK_SIZE, mean_of_blocks
+from watson_jax.transforms._color import split_channels
 from watson_jax.transforms._folded import (
     DCT_ORDER,
     ROTATION,
     dct_of_image,
     dft_of_image,
-    folded_blocks,
 )
 
 SMALLEST_THRESHOLD = 1e-19
@@ -225,13 +225,12 @@ def mean_brightness(
     reference: Float[Array, "*batch height width channels"],
 ) -> Float[Array, " channels"]:
     """The mean over all leading axes that the authors' luminance masking refers to."""
-    sums, _ = folded_blocks(pad_to_blocks(reference))
-    block_means = jnp.mean(sums, -1) / 2
+    block_means = split_channels(mean_of_blocks(pad_to_blocks(reference)))
     if coefficients is watson_dct_coefficients:
         dc = dct_brightness(BLOCK_SIZE * block_means)
     else:
         dc = amplitude(block_means, jnp.zeros_like(block_means))
-    return jnp.mean(dc, (*range(dc.ndim - 2), -1))
+    return jnp.mean(dc, (*range(dc.ndim - 3), -2, -1))
 
 
 def per_channel(x: Float[Array, " channels"]) -> Float[Array, "channels 1 1"]:

@@ -87,6 +87,18 @@ def merge_blocks(
     return image.reshape(*batch, rows * BLOCK_SIZE, columns * BLOCK_SIZE, channels)
 
 
+def mean_of_blocks(
+    image: Float[Array, "*batch height width channels"],
+) -> Float[Array, "*batch rows columns channels"]:
+    """The mean of every 8x8 block; sides are multiples of 8."""
+    *batch, height, width, channels = image.shape
+    rows, columns = height // BLOCK_SIZE, width // BLOCK_SIZE
+    # As a product: see `_sum_by_product` of the p-norm.
+    lines = image.reshape(*batch, rows, BLOCK_SIZE, columns, BLOCK_SIZE * channels)
+    mean = np.tile(np.eye(channels), (BLOCK_SIZE, 1)) / BLOCK_SIZE**2
+    return jnp.sum(multiply(lines, mean), -3)
+
+
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
 def transform_blocks(
     blocks: Float[Array, "*batch pixels"], basis: np.ndarray

@@ -51,6 +51,14 @@ def ycbcr_planes(
     return luma, chroma_blue, chroma_red
 
 
+def split_channels(
+    image: Float[Array, "*batch height width channels"],
+) -> Float[Array, "*batch channels height width"]:
+    """Y, Cb and Cr of an RGB image, or grey, each an image of its own."""
+    planes = ycbcr_planes(image) if image.shape[-1] == 3 else (image[..., 0],)
+    return jnp.stack(planes, -3)
+
+
 def ycbcr_to_rgb(image: Float[Array, "*batch 3"]) -> Float[Array, "*batch 3"]:
     """Converts luma and chroma back to RGB, the inverse of `rgb_to_ycbcr`.
 

@@ -13,7 +13,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from watson_jax.transforms._blocks import BLOCK_SIZE, multiply, transform_blocks
-from watson_jax.transforms._color import ycbcr_planes
+from watson_jax.transforms._color import split_channels
 from watson_jax.transforms._dct import DCT_BASIS
 from watson_jax.transforms._dft import HALF
 
@@ -28,8 +28,7 @@ def folded_blocks(
     Args:
       image: RGB or grey; sides are multiples of 8.
     """
-    planes = ycbcr_planes(image) if image.shape[-1] == 3 else (image[..., 0],)
-    channels = jnp.stack(planes, -3)
+    channels = split_channels(image)
     *batch, height, width = channels.shape
     shape = (*batch, height // BLOCK_SIZE, BLOCK_SIZE, width // BLOCK_SIZE, BLOCK_SIZE)
     upper, lower = lax.split(channels.reshape(shape), [BLOCK_SIZE // 2] * 2, len(shape) - 3)

@@ -1,0 +1,77 @@
+"""Large images in bands against the same images as a whole."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import watson_jax as wj
+from tests.images import noise
+
+NAMES = ("watson-dft", "watson-dct")
+
+
+@pytest.fixture
+def in_bands(monkeypatch):
+    """Runs a function on images of more than 900 numbers in bands of two rows of blocks."""
+
+    def run(fn, *args):
+        with monkeypatch.context() as patch:
+            patch.setattr("watson_jax.losses._pairs.LARGE_IMAGE", 900)
+            patch.setattr("watson_jax.losses._pairs.PIECE_SIZE", 2400)
+            jax.clear_caches()  # The sizes are read when a shape is compiled.
+            result = fn(*args)
+            jax.clear_caches()
+        return result
+
+    return run
+
+
+def images(number, channels):
+    """A pair of five rows of blocks, the last one padded."""
+    return [noise(seed, number, 36, 40, channels) for seed in (1, 2)]
+
+
+def assert_close(found, expected, tolerance):
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        scale = float(jnp.max(jnp.abs(b)))
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * scale)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("number", "options"), [(1, {}), (2, {"luminance": "batch"}), (2, {"over_blocks": "mean"})]
+)
+def test_value_and_gradient(name, number, options, in_bands):
+    loss = wj.get_loss(name, color="rgb", weights="initial", **options)
+    run = jax.value_and_grad(lambda p, x, y: loss.fn(p, x, y).sum(), argnums=(0, 1, 2))
+    args = (loss.params, *images(number, 3))
+    assert_close(in_bands(run, *args), run(*args), 1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_second_derivatives_of_several_parameter_sets(name, in_bands, x64):
+    options = {"luminance_floor": 0.5} | ({"phase_floor": 0.1} if name == "watson-dft" else {})
+    loss = wj.get_loss(name, color="gray", weights="initial", **options)
+    sets = jax.tree.map(lambda p: jnp.stack([p, 1.1 * p]).astype("float64"), loss.params)
+    image, reference = (x.astype("float64") for x in images(1, 1))
+
+    @functools.partial(jax.vmap, in_axes=(0, None, None))
+    def run(params, image, reference):
+        gradient = jax.grad(lambda *args: loss.fn(*args).sum(), argnums=(0, 1, 2))
+        at = (params, image, reference)
+        return jax.jvp(gradient, at, jax.tree.map(jnp.cos, at))
+
+    args = (sets, image, reference)
+    assert_close(in_bands(run, *args), run(*args), 1e-9)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_identical_images_are_at_no_distance(name, in_bands):
+    loss = wj.get_loss(name, color="rgb", weights="initial")
+    image = images(1, 3)[0]
+    value, gradient = in_bands(jax.value_and_grad(lambda x: loss(x, image).sum()), image)
+    assert value == 0
+    assert not jnp.any(gradient)
