@@ -102,5 +102,5 @@ def _channels(pair):
 def _to_colors(gradient):
     """The gradient w.r.t. bands `[bands, 8, width, channels]`, of that w.r.t. their channels."""
     bands, channels, *size = gradient.shape
-    image = jax.ShapeDtypeStruct((bands, *size, channels), gradient.dtype)
-    return jax.vjp(split_channels, jnp.zeros(image.shape, image.dtype))[1](gradient)[0]
+    image = jnp.zeros((bands, *size, channels), gradient.dtype)
+    return jax.vjp(split_channels, image)[1](gradient)[0]
