@@ -41,16 +41,25 @@ def measure_growth(*, largest: int | None, rounds: int) -> Growth:
     def upto(values: Iterable[int]) -> list[int]:
         return [v for v in values if largest is None or v <= largest]
 
-    def images(batch: int, size: int) -> dict[str, float]:
-        compiled = compile_program(
-            gradient, params, *map(jnp.asarray, image_pair("rgb", batch, size))
-        )
-        (milliseconds,) = _medians({"": compiled.run}, rounds).values()
-        return {"megapixels": batch * size**2 / 1e6, "milliseconds": milliseconds}
+    def compiled(batch: int, size: int) -> Program:
+        pair = map(jnp.asarray, image_pair("rgb", batch, size))
+        return compile_program(gradient, params, *pair).run
+
+    # All in turn, as one image is compared with a batch.
+    images = {("size", v): (1, v) for v in upto(SIZES) or [8]}
+    images |= {("batch", v): (v, SIZE) for v in upto(BATCHES)}
+    medians = _medians({key: compiled(*shape) for key, shape in images.items()}, rounds)
+
+    def points(series: str) -> list[dict[str, float]]:
+        return [
+            {key[0]: key[1], "megapixels": batch * size**2 / 1e6, "milliseconds": medians[key]}
+            for key, (batch, size) in images.items()
+            if key[0] == series
+        ]
 
     return {
-        "size": [{"size": v, **images(1, v)} for v in upto(SIZES) or [8]],
-        "batch": [{"batch": v, **images(v, SIZE)} for v in upto(BATCHES)],
+        "size": points("size"),
+        "batch": points("batch"),
         "sets": [{"sets": v, **_medians(_sweeps(params, fn, v), rounds)} for v in upto(SETS)],
     }
 
@@ -68,7 +77,7 @@ def _sweeps(params: Any, fn: Callable[..., jax.Array], number: int) -> dict[str,
     }
 
 
-def _medians(programs: dict[str, Program], rounds: int) -> dict[str, float]:
+def _medians(programs: dict[Any, Program], rounds: int) -> dict[Any, float]:
     samples = time_interleaved(programs, rounds=rounds)
     return {name: 1e3 * float(np.median(seconds)) for name, seconds in samples.items()}
 

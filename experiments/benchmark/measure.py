@@ -50,8 +50,8 @@ def compile_program(fn: Callable[..., Any], *args: Any) -> Compiled:
 
 
 def time_interleaved(
-    programs: Mapping[str, Program], *, rounds: int, min_seconds: float = 0.02
-) -> dict[str, np.ndarray]:
+    programs: Mapping[Any, Program], *, rounds: int, min_seconds: float = 0.02
+) -> dict[Any, np.ndarray]:
     """Times programs in turn, so that whatever else the machine does falls on all of them alike.
 
     Args:
