@@ -8,6 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from watson_jax.checkpoints._files import atomic_write
+
 DPI = 100
 MARGIN = {"left": 70, "right": 20, "bottom": 55, "top": 45}  # pixels
 
@@ -45,9 +47,10 @@ def image_figure(
 
 
 def save_png(figure: Figure, path: Path) -> None:
-    """Writes the figure."""
-    # The canvas of the figure itself: no global state and no window system, as pyplot has.
-    FigureCanvasAgg(figure).print_png(path, pil_kwargs=_PNG)
+    """Writes the figure, whole or not at all: some are looked at while they are redrawn."""
+    with atomic_write(path) as file:
+        # The canvas of the figure itself: no global state and no window system, as pyplot has.
+        FigureCanvasAgg(figure).print_png(file, pil_kwargs=_PNG)
 
 
 def short(name: str, most: int = 32) -> str:

@@ -1,4 +1,4 @@
-"""What all tests share: strict promotion rules, float64 on request, recorded data when it is there."""
+"""What all tests share: strict promotion rules, quick compilation, float64 on request, recorded data."""
 
 import os
 import pathlib
@@ -9,6 +9,21 @@ import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+# Tests mostly compile. Without LLVM's optimization, which changes no more than rounding, they take a
+# quarter less; programs that they start inherit it. What losses promise at the limits of float32, and
+# what computes more than it compiles, is compiled as users do.
+_QUICKLY = "jax_disable_most_optimizations"
+_AS_USERS_DO = ("tests/losses/test_contract.py", "tests/models/test_vae.py")
+os.environ[_QUICKLY.upper()] = "1"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    quickly = not item.nodeid.startswith(_AS_USERS_DO)
+    if jax.config.read(_QUICKLY) != quickly:
+        jax.config.update(_QUICKLY, quickly)
+        jax.clear_caches()
 
 
 @pytest.fixture

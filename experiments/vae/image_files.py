@@ -25,6 +25,7 @@ from watson_jax.datasets._bad_files import first_few
 from watson_jax.datasets._once import check_space, in_parallel, made_once, write_header
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 
 CHANNELS = {"rgb": 3, "gray": 1}
 
@@ -218,21 +219,29 @@ def _is_box(crop: Sequence[int]) -> bool:
     return len(crop) == 4 and 0 <= crop[0] < crop[2] and 0 <= crop[1] < crop[3]
 
 
-def _is_image(name: str) -> bool:
-    # Hidden ones are no images: macOS adds "._NAME.jpg" for each "NAME.jpg" in an archive.
+def _ends_with(name: str, suffixes: tuple[str, ...]) -> bool:
+    # No hidden ones: macOS adds "._NAME.jpg" for each "NAME.jpg" in an archive.
     is_hidden = any(part.startswith(".") for part in PurePath(name).parts)
-    return name.lower().endswith(SUFFIXES) and not is_hidden
+    return name.lower().endswith(suffixes) and not is_hidden
 
 
 def _read_folder(
     folder: Path, image_format: Format
 ) -> UInt8[np.ndarray, "number height width channels"]:
-    names = []
-    for parent, _, files in os.walk(folder):
+    files = []
+    for parent, _, inside in os.walk(folder):
         subfolder = Path(parent).relative_to(folder)
-        names += [str(subfolder / file) for file in files]
+        files += [str(subfolder / file) for file in inside]
     # No pipes, at which reading would wait.
-    names = sorted(name for name in names if _is_image(name) and (folder / name).is_file())
+    names = sorted(
+        name for name in files if _ends_with(name, SUFFIXES) and (folder / name).is_file()
+    )
+    archives = sorted(name for name in files if _ends_with(name, _ARCHIVES))
+    if archives and not names:
+        raise ValueError(
+            f"--data_dir must be a folder, .zip or .tar(.gz) of images, got {str(folder)!r}, which "
+            f"holds no images but an archive; if they are in it, name {str(folder / archives[0])!r}."
+        )
 
     @contextlib.contextmanager
     def open_contents() -> Iterator[Contents]:
@@ -245,7 +254,7 @@ def _read_folder(
 @contextlib.contextmanager
 def _open_zip(path: Path) -> Iterator[Contents]:
     with _whole(path), zipfile.ZipFile(path) as archive:
-        members = [member for member in archive.infolist() if _is_image(member.filename)]
+        members = [member for member in archive.infolist() if _ends_with(member.filename, SUFFIXES)]
         yield (
             len(members),
             ((member.filename, functools.partial(archive.read, member)) for member in members),
@@ -255,7 +264,7 @@ def _open_zip(path: Path) -> Iterator[Contents]:
 @contextlib.contextmanager
 def _open_tar(path: Path) -> Iterator[Contents]:
     with _whole(path), tarfile.open(path) as archive:
-        members = [m for m in archive.getmembers() if m.isfile() and _is_image(m.name)]
+        members = [m for m in archive.getmembers() if m.isfile() and _ends_with(m.name, SUFFIXES)]
         _check_end(archive)
         yield len(members), (_read_member(archive, member) for member in members)
 

@@ -10,6 +10,7 @@ The presets are described in `experiments/vae/configs.py`.
 
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from absl import flags
@@ -40,7 +41,7 @@ _EPOCHS = flags.DEFINE_string(
     "epochs", None, "Length of training; the learning rate's decay is stretched with it."
 )
 _SWEEP = flags.DEFINE_list(
-    "sweep", None, "Values of λ such as 8,9,10, one run each; a comparison of them follows."
+    "sweep", None, "Values of λ such as 8,9,10, trained side by side and compared."
 )
 _SET = flags.DEFINE_multi_string("set", [], "Any other field, such as --set=learning_rate=1e-3.")
 _RESUME = flags.DEFINE_bool("resume", True, "Whether to go on with an interrupted run.")
@@ -105,33 +106,40 @@ def main() -> None:
     configs = configs_from_flags()
     # After the flags, because these imports take seconds.
     from experiments import _devices
-    from experiments.vae.train import TerminatedError, train_and_evaluate
-    from watson_jax.training import NonFiniteError
+    from experiments.vae.train import TerminatedError
 
     _devices.connect(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
-    finished = []
-    for config in configs:
-        workdir = workdir_of(config, several=len(configs) > 1)
-        try:
-            train_and_evaluate(config, workdir, resume=_RESUME.value)
-            finished.append(str(workdir))
-        except NonFiniteError as error:
-            raise _cli.UserError(
-                f"{error} {workdir} keeps the last good checkpoint; a lower --set=learning_rate=… may "
-                "help."
-            ) from error
-        except TerminatedError as error:
-            print(f"{error} The same command goes on from there.", file=sys.stderr)
-            sys.exit(128 + signal.SIGTERM)
-        except _cli.UserError as error:
-            if len(configs) == 1:
-                raise
-            print(f"{config.loss} is left out: {error}", file=sys.stderr)
-    if _SWEEP.value:
-        from experiments.vae.comparison import compare
+    runs = {workdir_of(config, several=len(configs) > 1): config for config in configs}
+    train_all = _train_side_by_side if _SWEEP.value else _train_one_by_one
+    try:
+        train_all(runs)
+    except TerminatedError as error:
+        print(f"{error} The same command goes on from there.", file=sys.stderr)
+        sys.exit(128 + signal.SIGTERM)
 
-        folder = _sweep_folder(configs[0])
-        compare(finished, folder / "comparison", number=1000, losses=["l2", "ssim", "watson-dft"])
+
+def _train_one_by_one(runs: Mapping[Path, VaeConfig]) -> None:
+    from experiments.vae.train import left_out, train_and_evaluate
+
+    finished = 0
+    for workdir, config in runs.items():
+        with left_out(config.loss, workdir, alone=len(runs) == 1):
+            train_and_evaluate(config, workdir, resume=_RESUME.value)
+            finished += 1
+    if not finished:
+        raise _cli.UserError("No run came to its end.")
+
+
+def _train_side_by_side(runs: Mapping[Path, VaeConfig]) -> None:
+    from experiments.vae.comparison import compare
+    from experiments.vae.sweep import train_side_by_side
+
+    folder = _sweep_folder(next(iter(runs.values())))
+    finished = train_side_by_side(runs, folder / "side_by_side.png", resume=_RESUME.value)
+    if not finished:
+        raise _cli.UserError("No run came to its end.")
+    paths, losses = [str(workdir) for workdir in finished], ["l2", "ssim", "watson-dft"]
+    compare(paths, folder / "comparison", number=1000, losses=losses)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,12 @@
 
 import dataclasses
 import signal
+import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +24,7 @@ from experiments.vae.configs import VaeConfig
 from experiments.vae.data import Images, load_images
 from watson_jax.models import CelebAVAE, MnistVAE
 from watson_jax.training import (
+    NonFiniteError,
     TrainState,
     adam,
     check_finite,
@@ -39,8 +41,43 @@ _NUM_COLUMNS = 12
 _STEP_METRICS = ("loss", "reconstruction", "kl", "grad_norm")
 
 
+Source = Callable[[Any], tuple[jax.Array, Any]]
+"""Where batches come from: turns indices `[..., batch]` into images on the device and their indices."""
+
+
+class Sources(NamedTuple):
+    """Of training and of held-out images."""
+
+    train: Source
+    test: Source
+
+
 class TerminatedError(Exception):
     """The run was asked to end (SIGTERM); it has saved where it was."""
+
+
+@contextmanager
+def left_out(name: str, workdir: Path, *, alone: bool) -> Iterator[None]:
+    """Says in one sentence why a run cannot go on, and lets others do so.
+
+    Args:
+      name: of the run.
+      workdir: its folder.
+      alone: whether there are no others.
+
+    Raises:
+      UserError: if there are none, or if there are several processes and others may not know of it.
+    """
+    try:
+        yield
+    except (UserError, NonFiniteError) as error:
+        problem = str(error)
+        if isinstance(error, NonFiniteError):
+            advice = "keeps the last good checkpoint; a lower --set=learning_rate=… may help."
+            problem = f"{error} {workdir} {advice}"
+        if alone or (isinstance(error, UserError) and jax.process_count() > 1):
+            raise UserError(problem) from error
+        tqdm.tqdm.write(f"{name} is left out: {problem}", file=sys.stderr)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,22 +128,34 @@ class Experiment:
         return model
 
 
-def set_up(config: VaeConfig) -> Experiment:
-    """Loads the data and the loss and makes the model.
+def read_images(config: VaeConfig) -> Images:
+    """Loads the data that a configuration names, as much of it as it asks for.
+
+    Raises:
+      UserError: if they are not as they should be.
+    """
+    with user_errors():
+        images = load_images(config.data, config.data_dir, crop=config.crop, seed=config.seed)
+    return Images(images.train[: config.train_images], images.test)
+
+
+def set_up(config: VaeConfig, images: Images | None = None) -> Experiment:
+    """Makes the loss and the model, and loads the data.
+
+    Args:
+      config: what is to be trained.
+      images: its data, where they have been loaded already.
 
     Raises:
       UserError: if the data, the loss's weights or the sizes are not as they should be.
     """
+    images = read_images(config) if images is None else images
+    height, width, channels = images.train.shape[1:]
     with user_errors(rename={"`name`": "--loss", "`weights`": "--weights"}):
-        images = load_images(config.data, config.data_dir, crop=config.crop, seed=config.seed)
-        height, width, channels = images.train.shape[1:]
-        color = "rgb" if channels == 3 else "gray"
         options = config.loss_options(channels)
         if config.loss == "adaptive":
             options["image_size"] = (height, width)
-        loss = wj.get_loss(config.loss, color=color, **options)
-    if config.train_images is not None:
-        images = Images(images.train[: config.train_images], images.test)
+        loss = wj.get_loss(config.loss, color="rgb" if channels == 3 else "gray", **options)
     steps = len(images.train) // config.batch_size
     if not steps:
         raise UserError(f"batch_size must be at most {len(images.train)}, got {config.batch_size}.")
@@ -142,6 +191,44 @@ def train_and_evaluate(
       TerminatedError: if the process was asked to end.
     """
     experiment = set_up(config)
+    with termination() as asked_to_end:
+        sources = put_images(experiment.images)
+        for state, rows in train_epochs(  # noqa: B007 (the last ones are wanted)
+            experiment, workdir, sources, asked_to_end, resume=resume, progress=progress
+        ):
+            pass
+    pictures = draw(experiment, state, workdir, rows) if _devices.is_first_process() else []
+    if pictures and progress:
+        print("Pictures:", *pictures, sep="\n  ")
+    return Result(state, rows, pictures)
+
+
+def train_epochs(
+    experiment: Experiment,
+    workdir: Path,
+    sources: Sources,
+    asked_to_end: Sequence[int],
+    *,
+    resume: bool = True,
+    progress: bool = True,
+    name: str = "",
+) -> Iterator[tuple[TrainState, list[dict[str, Any]]]]:
+    """Trains an epoch at a time, so that runs can take turns; errors are those of `train_and_evaluate`.
+
+    Args:
+      experiment: what to train.
+      workdir: as for `train_and_evaluate`.
+      sources: of its images.
+      asked_to_end: from `termination`.
+      resume: as for `train_and_evaluate`.
+      progress: whether to show a progress bar.
+      name: before the epoch in it.
+
+    Yields:
+      The state and the lines of `metrics.jsonl`, at the start and after each epoch. The state is of no
+      more use when the next epoch has begun.
+    """
+    config = experiment.config
     writes = _devices.is_first_process()
     facts = {"log_weight": experiment.log_weight}
     there = open_workdir(workdir, config, resume=resume, **facts) if writes else workdir.exists()
@@ -151,7 +238,7 @@ def train_and_evaluate(
             f"batch_size must be a multiple of the {mesh.size} devices, got {config.batch_size}."
         )
     # One key for each use; steps and epochs fold in their number, so that a run can be resumed.
-    _, order_key, step_key, eval_key, sample_key = _keys(config)
+    _, order_key, step_key, eval_key, _ = _keys(config)
     run_chunk = make_train_chunk(
         make_train_step(
             experiment.graphdef,
@@ -171,21 +258,18 @@ def train_and_evaluate(
         epoch_metrics = {name: np.array(values) for name, values in epoch_metrics.items()}
     first_step, steps = int(state.step), experiment.steps_per_epoch
     state, loss_params = _devices.put((state, experiment.loss.params), mesh)
-    train, test = (_source(x, mesh) for x in (experiment.images.train, experiment.images.test))
     order = jax.jit(epoch_order, static_argnames=("num_images", "batch_size"))
     log = MetricsLog(workdir, epochs_done=first_step // steps, writes=writes)
-    started = time.perf_counter() - (log.rows[-1]["seconds"] if log.rows else 0)
-    with (
-        _termination() as asked_to_end,
-        tqdm.tqdm(
-            total=config.epochs * steps * config.batch_size,
-            initial=first_step * config.batch_size,
-            unit="img",
-            unit_scale=True,
-            desc="compiling",
-            disable=not (writes and progress),
-        ) as bar,
-    ):
+    with tqdm.tqdm(
+        total=config.epochs * steps * config.batch_size,
+        initial=first_step * config.batch_size,
+        unit="img",
+        unit_scale=True,
+        desc=f"{name}compiling",
+        disable=not (writes and progress),
+    ) as bar:
+        yield state, log.rows
+        started = time.perf_counter() - (log.rows[-1]["seconds"] if log.rows else 0)
         for epoch in range(first_step // steps, config.epochs):
             indices = order(
                 order_key,
@@ -193,15 +277,15 @@ def train_and_evaluate(
                 num_images=len(experiment.images.train),
                 batch_size=config.batch_size,
             )
-            bar.set_description(f"epoch {epoch + 1}/{config.epochs}", refresh=False)
+            bar.set_description(f"{name}epoch {epoch + 1}/{config.epochs}", refresh=False)
             parts = _even_parts(indices[int(state.step) % steps :], config.chunk_steps)
-            for images, rows in _devices.prepared_ahead(train, parts):
+            for images, rows in _devices.prepared_ahead(sources.train, parts):
                 step = int(state.step)
                 state, metrics = run_chunk(state, loss_params, images, rows, step_key)
                 metrics = {name: np.asarray(values) for name, values in metrics.items()}
                 check_finite(metrics, step)
-                for name, values in metrics.items():
-                    epoch_metrics[name][step % steps :][: len(values)] = values
+                for metric, values in metrics.items():
+                    epoch_metrics[metric][step % steps :][: len(values)] = values
                 bar.set_postfix(loss=f"{metrics['loss'][-1]:.2f}", refresh=False)
                 bar.update(rows.size)
                 if _devices.agreed(bool(asked_to_end)):
@@ -211,32 +295,35 @@ def train_and_evaluate(
                 evaluate_batch,
                 state,
                 loss_params,
-                test,
+                sources.test,
                 len(experiment.images.test),
                 config,
                 eval_key,
             )
             step = int(state.step)
             entry: dict[str, Any] = {"epoch": epoch + 1, "step": step}
-            entry |= {name: float(values.mean()) for name, values in epoch_metrics.items()}
-            entry |= {f"held_out_{name}": value for name, value in held_out.items()}
+            entry |= {metric: float(values.mean()) for metric, values in epoch_metrics.items()}
+            entry |= {f"held_out_{metric}": value for metric, value in held_out.items()}
             entry |= {"learning_rate": float(experiment.schedule(step - 1))}
             entry |= {"seconds": round(time.perf_counter() - started, 2)}
             log.add(entry)
             _checkpoints.save(workdir, step, (state, epoch_metrics))
-
-    pictures = draw(experiment, state, workdir, log.rows, sample_key) if writes else []
-    if writes and progress:
-        print("Pictures:", *pictures, sep="\n  ")
-    return Result(state, log.rows, pictures)
+            paused = time.perf_counter()
+            yield state, log.rows
+            started += time.perf_counter() - paused  # the turns of others
 
 
-def _source(images: np.ndarray, mesh: Any) -> Callable[[Any], tuple[jax.Array, Any]]:
-    """Where batches come from: turns indices `[..., batch]` into images on the device and their indices.
+def put_images(images: Images) -> Sources:
+    """Makes the images ready for training on all devices, for one run or several.
 
-    The device holds all images if they take no more than a quarter of its memory, and otherwise those
-    asked for.
+    The devices hold them if they take no more than a quarter of their memory, and otherwise are given
+    those of each batch.
     """
+    mesh = _devices.data_mesh()
+    return Sources(_source(images.train, mesh), _source(images.test, mesh))
+
+
+def _source(images: np.ndarray, mesh: Any) -> Source:
     if images.nbytes <= _devices.memory() / 4:
         everything = _devices.put_data(images, mesh)
         return lambda indices: (everything, indices)
@@ -253,10 +340,10 @@ def draw(
     state: TrainState,
     workdir: Path,
     history: list[dict[str, Any]],
-    key: jax.Array,
 ) -> list[Path]:
     """Draws everything there is to see of a trained model; returns the files."""
     config, test = experiment.config, experiment.images.test
+    *_, key = _keys(config)
     model = experiment.model(jax.device_get(state))
     decode = jax.jit(model.decode)
     # One shape for every call compiles the decoder once.
@@ -330,7 +417,7 @@ def _with_metrics(
 
 
 @contextmanager
-def _termination() -> Iterator[list[int]]:
+def termination() -> Iterator[list[int]]:
     """A list that gets an entry when the process is asked to end, which it then does by itself."""
     received: list[int] = []
     try:
@@ -348,7 +435,7 @@ def _evaluate(
     evaluate_batch: Any,
     state: TrainState,
     loss_params: Any,
-    source: Callable[[Any], tuple[jax.Array, Any]],
+    source: Source,
     number: int,
     config: VaeConfig,
     key: jax.Array,

@@ -117,7 +117,10 @@ def test_quick_run_writes_json(with_torch, tmp_path, monkeypatch, capsys):
     else:
         for module in (main, protocol, vae_step):
             monkeypatch.setattr(module, "has_torch", lambda: False)
-    monkeypatch.setattr(main, "vae_steps", lambda **_: {"l2": 1.0})  # the command below has it
+    # The command below has these.
+    monkeypatch.setattr(main, "vae_steps", lambda **_: {"l2": 1.0})
+    monkeypatch.setattr(main, "measure_growth", lambda **_: {})
+    monkeypatch.setattr(main, "draw_growth", lambda *_: None)
     output = tmp_path / "benchmark.json"
     main.run(["l2", "watson-dct"], batch=2, size=16, rounds=main.QUICK_ROUNDS, output=output)
     assert ("pip install" in capsys.readouterr().out) == (not with_torch)
@@ -131,8 +134,6 @@ def test_quick_run_writes_json(with_torch, tmp_path, monkeypatch, capsys):
         forms = {"l2": {"tuned"}, "watson-dct": {"plain", "tuned"}}[row["name"]]
         assert row["ratios"].keys() == (forms if with_torch else set())
         assert row["input_bytes"] == 2 * 2 * 16 * 16 * (3 if row["color"] == "rgb" else 1) * 4
-    assert [point["sets"] for point in record["growth"]["sets"]] == [1, 2]
-    assert output.with_suffix(".png").stat().st_size > 10_000
 
 
 def command(*arguments):
@@ -152,6 +153,8 @@ def test_quick_command(tmp_path):
     record = json.loads(output.read_text())
     assert len(record["rows"]) == 6
     assert record["vae_step"].keys() >= {"l2", "watson-dft"}
+    assert [point["sets"] for point in record["growth"]["sets"]] == [1, 2]
+    assert output.with_suffix(".png").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize(

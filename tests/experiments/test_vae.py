@@ -1,5 +1,6 @@
 """The VAE experiment from the command line to the pictures."""
 
+import contextlib
 import dataclasses
 import gzip
 import json
@@ -22,7 +23,7 @@ from PIL import Image
 
 from experiments import _checkpoints, _devices
 from experiments._cli import UserError
-from experiments.vae import data, figures, train
+from experiments.vae import data, figures, sweep, train
 from experiments.vae.configs import PRESETS, VaeConfig
 from experiments.vae.idx import read_idx
 from tests.experiments.command import run
@@ -122,6 +123,39 @@ def test_a_killed_run_ends_as_one_that_was_not(finished, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, resumed.state, whole.state)
     for ours, theirs in zip(resumed.metrics, whole.metrics, strict=True):
         assert ours | {"seconds": 0} == theirs | {"seconds": 0}
+
+
+def test_side_by_side_each_run_is_what_it_would_be_alone(finished, tmp_path, monkeypatch, capsys):
+    drawn, asked_to_end = [], []
+    draw = sweep._draw
+
+    def draw_and_interrupt(path, runs):
+        draw(path, runs)
+        drawn.append([len(run.rows) for run in runs.values()])
+        asked_to_end[:] = [signal.SIGTERM] if len(drawn) == 1 else []
+
+    monkeypatch.setattr(sweep, "_draw", draw_and_interrupt)
+    monkeypatch.setattr(train, "termination", lambda: contextlib.nullcontext(asked_to_end))
+    alone = SMOKE.reconstruction_log_weight(1)
+    weights = {"same": alone, "higher": alone + 1, "diverges": 200.0}
+    smoke = dataclasses.replace(SMOKE, chunk_steps=4)
+    runs = {tmp_path / n: dataclasses.replace(smoke, log_weight=w) for n, w in weights.items()}
+    same, higher, _ = runs
+    picture = tmp_path / "side_by_side.png"
+    with jax.numpy_dtype_promotion("standard"):
+        with pytest.raises(train.TerminatedError):
+            sweep.train_side_by_side(runs, picture)
+        assert 24 < _checkpoints.latest_step(same) < 48
+        assert _checkpoints.latest_step(higher) == 24
+        asked_to_end.clear()
+        assert sweep.train_side_by_side(runs, picture) == [same, higher]
+        state = train.restore(same, train.set_up(runs[same]))
+    assert drawn == [[1, 1], [1, 1], [2, 2]]  # again when it goes on
+    jax.tree.map(np.testing.assert_array_equal, state, finished[1].state)
+    assert picture.stat().st_size > 5_000
+    assert (higher / "samples.png").exists()
+    said = capsys.readouterr().err
+    assert "λ = 200 is left out: The loss or its gradient is not finite at step 0." in said
 
 
 def test_images_that_do_not_fit_the_device_train_alike(finished, tmp_path, monkeypatch):

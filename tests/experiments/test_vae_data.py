@@ -187,10 +187,12 @@ def test_what_holds_no_images_is_one_sentence_and_leaves_nothing(tmp_path, cache
     packed = write_tar(tmp_path / "x.tar.gz", files()).read_bytes()
     zipped = write_zip(tmp_path / "x.zip", files()).read_bytes()
     (tmp_path / "empty").mkdir()
+    write_folder(tmp_path / "around", {"sub/faces.tar.gz": packed, "list.txt": b""})
     write_folder(tmp_path / "few", {"0.png": b"", "1.png": encoded(noise(0)), "list.txt": b""})
     cases = {
         "nowhere": "got '.*nowhere', which does not exist",
         "empty": "at least 2 usable images, got 0 in '.*empty': looked for .bmp, .gif",
+        "around": r"no images but an archive; if they are in it, name '.*around/sub/faces.tar.gz'\.",
         "few": r"at least 2 usable images, got 1 in '.*few': not 0.png \(no readable image\)\.",
         "text.tar": "which is none or damaged",
         "cut.zip": "which is none or damaged",
