@@ -219,8 +219,9 @@ def _is_box(crop: Sequence[int]) -> bool:
     return len(crop) == 4 and 0 <= crop[0] < crop[2] and 0 <= crop[1] < crop[3]
 
 
-def _ends_with(name: str, suffixes: tuple[str, ...]) -> bool:
-    # No hidden ones: macOS adds "._NAME.jpg" for each "NAME.jpg" in an archive.
+def _has_suffix(name: str, suffixes: tuple[str, ...]) -> bool:
+    """Whether the file is of one of these kinds, and not hidden."""
+    # macOS adds a hidden "._NAME.jpg" for each "NAME.jpg" in an archive.
     is_hidden = any(part.startswith(".") for part in PurePath(name).parts)
     return name.lower().endswith(suffixes) and not is_hidden
 
@@ -234,9 +235,9 @@ def _read_folder(
         files += [str(subfolder / file) for file in inside]
     # No pipes, at which reading would wait.
     names = sorted(
-        name for name in files if _ends_with(name, SUFFIXES) and (folder / name).is_file()
+        name for name in files if _has_suffix(name, SUFFIXES) and (folder / name).is_file()
     )
-    archives = sorted(name for name in files if _ends_with(name, _ARCHIVES))
+    archives = sorted(name for name in files if _has_suffix(name, _ARCHIVES))
     if archives and not names:
         raise ValueError(
             f"--data_dir must be a folder, .zip or .tar(.gz) of images, got {str(folder)!r}, which "
@@ -254,7 +255,9 @@ def _read_folder(
 @contextlib.contextmanager
 def _open_zip(path: Path) -> Iterator[Contents]:
     with _whole(path), zipfile.ZipFile(path) as archive:
-        members = [member for member in archive.infolist() if _ends_with(member.filename, SUFFIXES)]
+        members = [
+            member for member in archive.infolist() if _has_suffix(member.filename, SUFFIXES)
+        ]
         yield (
             len(members),
             ((member.filename, functools.partial(archive.read, member)) for member in members),
@@ -264,7 +267,7 @@ def _open_zip(path: Path) -> Iterator[Contents]:
 @contextlib.contextmanager
 def _open_tar(path: Path) -> Iterator[Contents]:
     with _whole(path), tarfile.open(path) as archive:
-        members = [m for m in archive.getmembers() if m.isfile() and _ends_with(m.name, SUFFIXES)]
+        members = [m for m in archive.getmembers() if m.isfile() and _has_suffix(m.name, SUFFIXES)]
         _check_end(archive)
         yield len(members), (_read_member(archive, member) for member in members)
 

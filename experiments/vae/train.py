@@ -73,8 +73,9 @@ def left_out(name: str, workdir: Path, *, alone: bool) -> Iterator[None]:
     except (UserError, NonFiniteError) as error:
         problem = str(error)
         if isinstance(error, NonFiniteError):
-            advice = "keeps the last good checkpoint; a lower --set=learning_rate=… may help."
-            problem = f"{error} {workdir} {advice}"
+            kept = _checkpoints.latest_step(workdir) is not None
+            found = f" {workdir} keeps the last good checkpoint." if kept else ""
+            problem = f"{error}{found} A lower --set=learning_rate=… may help."
         if alone or (isinstance(error, UserError) and jax.process_count() > 1):
             raise UserError(problem) from error
         tqdm.tqdm.write(f"{name} is left out: {problem}", file=sys.stderr)
@@ -255,7 +256,7 @@ def train_epochs(
     state, epoch_metrics = _with_metrics(experiment, experiment.start)
     if there and _checkpoints.latest_step(workdir) is not None:
         state, epoch_metrics = _checkpoints.restore(workdir, (state, epoch_metrics))
-        epoch_metrics = {name: np.array(values) for name, values in epoch_metrics.items()}
+        epoch_metrics = {metric: np.array(x) for metric, x in epoch_metrics.items()}
     first_step, steps = int(state.step), experiment.steps_per_epoch
     state, loss_params = _devices.put((state, experiment.loss.params), mesh)
     order = jax.jit(epoch_order, static_argnames=("num_images", "batch_size"))
@@ -282,7 +283,7 @@ def train_epochs(
             for images, rows in _devices.prepared_ahead(sources.train, parts):
                 step = int(state.step)
                 state, metrics = run_chunk(state, loss_params, images, rows, step_key)
-                metrics = {name: np.asarray(values) for name, values in metrics.items()}
+                metrics = {metric: np.asarray(values) for metric, values in metrics.items()}
                 check_finite(metrics, step)
                 for metric, values in metrics.items():
                     epoch_metrics[metric][step % steps :][: len(values)] = values
