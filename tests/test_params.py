@@ -44,6 +44,42 @@ def test_static_fields_are_saved(tmp_path):
     assert loaded.free_self_conjugate is True
 
 
+def test_floors_belong_to_the_parameter_set(tmp_path):
+    for name, floors in (
+        ("watson-dft", {"luminance_floor": 0.2, "phase_floor": 0.05}),
+        ("watson-dct", {"luminance_floor": 0.2}),
+    ):
+        path = tmp_path / f"{name}.npz"
+        params = wj.load_params(name, color="gray", weights="initial")
+        assert not any(getattr(params, floor) for floor in floors)  # the paper has none
+        own = dataclasses.replace(params, **floors)
+        wj.save_params(path, own)
+        loaded = wj.load_params(name, color="gray", weights=path)
+        same(loaded, own)
+        assert "luminance_floor=0.2" in repr(loaded)
+
+        loss = wj.get_loss(name, color="gray", weights=path)
+        dim = jnp.linspace(0, 0.02, 256).reshape(16, 16, 1)
+        reference = jnp.concatenate([dim, 1 - dim])
+        image = reference.at[3].add(0.01)
+        function = getattr(wj, name.replace("-", "_"))
+        assert loss(image, reference) == function(params, image, reference, **floors)
+        free = dict.fromkeys(floors, 0.0)
+        plain = function(params, image, reference)
+        assert function(own, image, reference, **free) == plain != loss(image, reference)
+        blocks = getattr(wj, f"{function.__name__}_map")(own, image, reference)
+        np.testing.assert_allclose(blocks.sum(), loss(image, reference), rtol=1e-5)
+
+
+def test_files_without_floors_have_none(tmp_path):
+    path = tmp_path / "old.npz"
+    params = wj.load_params("watson-dft", color="gray", weights="initial")
+    wj.save_params(path, params)
+    entries = {key: value for key, value in np.load(path).items() if "floor" not in key}
+    write_npz(path, entries)
+    same(wj.load_params("watson-dft", color="gray", weights=path), params)
+
+
 def test_starting_values():
     dct = wj.load_params("watson-dct", color="rgb", weights="initial")
     assert dct.thresholds.shape == (3, 8, 8)
@@ -183,6 +219,8 @@ def test_wrong_parameters():
             "free_self_conjugate must be one value",
         ),
         (lambda a: a | {"free_self_conjugate": np.array("no")}, "its static entries are"),
+        (lambda a: a | {"phase_floor": np.array(-0.1)}, "phase_floor must be 0 or at least 1e-15"),
+        (lambda a: a | {"luminance_floor": np.array(np.nan)}, "luminance_floor must be 0 or at"),
     ],
 )
 def test_files_with_other_content(change, message, tmp_path):
@@ -261,21 +299,6 @@ def test_packaged_weights_are_the_default_and_need_no_network(name, color, monke
     packaged = wj.load_params(name, color=color, weights="packaged")
     jax.tree.map(np.testing.assert_array_equal, params, packaged)
     initial = wj.load_params(name, color=color, weights="initial")
-    assert jax.tree.structure(params) == jax.tree.structure(initial)
     assert np.any(params.thresholds != initial.thresholds)
     assert np.all(params.pooling_exponent > 0.3)
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("name", ["watson-dft", "watson-dct"])
-@pytest.mark.parametrize("saturated", [(1, 1, 0), (0, 1, 1), (1, 0, 0), (0, 0, 1)])
-def test_packaged_weights_stay_in_bounds_on_saturated_colours(name, saturated):
-    # A fitted exponent for the brightness of chroma would let them grow to 1e14 here.
-    loss = wj.get_loss(name)
-    rng = np.random.default_rng(0)
-    reference = rng.uniform(0.2, 0.8, (32, 32, 3)).astype(np.float32)
-    reference[:16, :16] = saturated
-    image = np.clip(reference + 0.02 * rng.normal(size=reference.shape), 0, 1).astype(np.float32)
-    distance, gradient = jax.value_and_grad(loss)(jnp.asarray(image), jnp.asarray(reference))
-    assert distance < 1e4
-    assert jnp.abs(gradient).max() < 1e5

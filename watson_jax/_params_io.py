@@ -148,8 +148,14 @@ def _from_npz(name: str, entry: LossEntry, arrays: dict[str, np.ndarray]) -> Any
             raise CheckpointError(f"its entry {key!r} must be {expected!r}, it is {found!r}")
     assert entry.params_type is not None
     fields = {f.name: bool(f.metadata.get("static")) for f in dataclasses.fields(entry.params_type)}
+    defaults = {
+        f.name: f.default
+        for f in dataclasses.fields(entry.params_type)
+        if f.default is not dataclasses.MISSING
+    }
     values = _unflatten(arrays)
-    wrong = [f"{key} is missing" for key in fields if key not in values]
+    # Files of earlier versions lack what has come since, whose default is how they were meant.
+    wrong = [f"{key} is missing" for key in fields if key not in values and key not in defaults]
     wrong += [f"{key} is unexpected" for key in values if key not in fields]
     if wrong:
         raise CheckpointError(", ".join(wrong))
@@ -163,7 +169,7 @@ def _from_npz(name: str, entry: LossEntry, arrays: dict[str, np.ndarray]) -> Any
         raise CheckpointError(", ".join(wrong))
     params = entry.params_type(**{k: v.item() if fields[k] else v for k, v in values.items()})
     static = {f.name: getattr(params, f.name) for f in dataclasses.fields(params) if fields[f.name]}
-    kinds = {**{key: bool for key in static}, **{k: type(v) for k, v in entry.variant.items()}}
+    kinds = {k: type(v) for k, v in (defaults | dict(entry.variant)).items()}
     if not entry.owns(params) or any(type(static[key]) is not kinds[key] for key in static):
         raise CheckpointError(f"its static entries are {static}, which is another loss's")
     return params

@@ -33,6 +33,7 @@ from watson_jax.losses._watson_params import (
     WatsonDftParams,
     initial_watson_dct_params,
     initial_watson_dft_params,
+    is_floor,
 )
 
 CHANNELS = {"rgb": 3, "gray": 1}
@@ -109,6 +110,10 @@ def _watson(
 
     def check(params: Any, color: str) -> None:
         _compare_shapes(params, initial(CHANNELS[color]))
+        for floor in ("luminance_floor", "phase_floor"):
+            value = getattr(params, floor, 0.0)
+            if not is_floor(value):
+                raise CheckpointError(f"{floor} must be 0 or at least 1e-15, it is {value!r}")
 
     return LossEntry(
         function=function,

@@ -20,6 +20,7 @@ from experiments.two_afc.configs import FitConfig
 from experiments.two_afc.curves import save_learning_curves
 from experiments.two_afc.data import load_data, padded_batches, to_images
 from watson_jax.datasets import TwoAfcData
+from watson_jax.losses._watson_params import WatsonParams
 from watson_jax.training import (
     Fittable,
     Records,
@@ -85,7 +86,12 @@ def fit_and_evaluate(config: FitConfig, workdir: Path, *, resume: bool = True) -
     with user_errors(rename=_FLAGS):
         data = load_data(config.data, color=config.color, data_dir=config.bapps_dir)
         params = _starting_params(config, data["train"])
-        loss = fittable(params, luminance=config.luminance, mask_chroma=config.mask_chroma)
+        loss = fittable(
+            params,
+            luminance=config.luminance,
+            mask_chroma=config.mask_chroma,
+            pooling_range=config.pooling_range,
+        )
     data = {name: _first_records(part, config.records) for name, part in data.items()}
     steps = len(data["train"]) // config.batch_size
     if not steps:
@@ -132,7 +138,7 @@ def fit_and_evaluate(config: FitConfig, workdir: Path, *, resume: bool = True) -
             row["rate_factor"] = float(schedule(jnp.asarray(row["step"] - 1)))
             row["train_loss"] = _json_numbers(epoch_losses.mean(0))
             for name, source in sources.items():
-                held_out = _evaluate(score_batch, trials, source)
+                held_out = _evaluate(score_batch, trials.learned, source)
                 row |= {f"{name}_{k}": _json_numbers(v) for k, v in held_out.items()}
             row["seconds"] = round(time.perf_counter() - started, 2)
             # Saved before it is shown, so that what was seen is kept.
@@ -140,8 +146,12 @@ def fit_and_evaluate(config: FitConfig, workdir: Path, *, resume: bool = True) -
             _checkpoints.save(workdir, row["step"], trials)
             bar.set_postfix(_summary(row))
 
-    final = _evaluate(score_batch, trials, train)
-    params, files = _write(config, workdir, loss, trials, final, log.rows)
+    learned = trials.learned._replace(metric=_with_luma_gain(config, trials.learned.metric))
+    final: dict[str, np.ndarray] = {}
+    for name, source in {"train": train, **sources}.items():
+        found = _evaluate(score_batch, learned, source)
+        final |= {f"{name}_{key}": values for key, values in found.items()}
+    params, files = _write(config, workdir, loss, learned.metric, final, log.rows)
     print("Files:", *files, sep="\n  ")
     return Result(trials, log.rows, params, files)
 
@@ -179,9 +189,12 @@ def _starting_params(config: FitConfig, train: TwoAfcData) -> Any:
     options: dict[str, Any] = {}
     if config.loss == "adaptive":
         options["image_size"] = train.reference.shape[1:3]
-    return wj.load_params(
+    params = wj.load_params(
         config.loss, color=config.color, weights=config.starting_weights, **options
     )
+    floors = ("luminance_floor", "phase_floor")
+    own = {name: getattr(config, name) for name in floors if hasattr(params, name)}
+    return dataclasses.replace(params, **own) if own else params
 
 
 def _schedule(config: FitConfig, steps: int) -> Callable[[jax.Array], jax.Array]:
@@ -211,11 +224,19 @@ def _source(loss: Fittable, data: TwoAfcData, config: FitConfig, description: st
     return _Source(arrays, lambda batch: batch)
 
 
-def _evaluate(score_batch: Any, trials: Trials, source: _Source) -> dict[str, np.ndarray]:
+def _with_luma_gain(config: FitConfig, metric: Any) -> Any:
+    """What all trials learned, with `luma_gain` added to Y's logit in colour."""
+    if not isinstance(metric, WatsonParams) or metric.channel_logits.shape[-1] == 1:
+        return metric
+    logits = metric.channel_logits.at[..., 0].add(config.luma_gain)
+    return dataclasses.replace(metric, channel_logits=logits)
+
+
+def _evaluate(score_batch: Any, learned: Any, source: _Source) -> dict[str, np.ndarray]:
     """Mean agreement and loss of each trial over all records."""
     parts = []
     for rows, number in padded_batches(len(source), _EVALUATION_BATCH):
-        scores = score_batch(trials.learned, source.batch(rows))
+        scores = score_batch(learned, source.batch(rows))
         parts.append({name: np.asarray(x)[:, :number] for name, x in scores.items()})
     scores = {name: np.concatenate([p[name] for p in parts], 1).mean(1) for name in parts[0]}
     # Distances that are not numbers agree with nobody.
@@ -227,22 +248,21 @@ def _write(
     config: FitConfig,
     workdir: Path,
     loss: Fittable,
-    trials: Trials,
+    metric: Any,
     final: dict[str, np.ndarray],
     rows: list[dict[str, Any]],
 ) -> tuple[Any, list[Path]]:
     """The parameters of every trial, a summary, and the picture of how they got there."""
     files, table = [], []
-    best = int(np.nanargmin(final["loss"]))
+    best = int(np.nanargmin(final["train_loss"]))
     for i, (seed, rate) in enumerate(config.trials):
         entry: dict[str, Any] = {"seed": seed, "learning_rate": rate, "file": None}
-        entry |= {f"train_{name}": _json_numbers(values)[i] for name, values in final.items()}
-        per_trial = {k: v for k, v in rows[-1].items() if isinstance(v, list) and k != "train_loss"}
-        table.append(entry | {name: values[i] for name, values in per_trial.items()})
-        if not np.isfinite(final["loss"][i]):
+        entry |= {name: _json_numbers(values)[i] for name, values in final.items()}
+        table.append(entry)
+        if not np.isfinite(final["train_loss"][i]):
             print(f"The trial of seed {seed} at rate {rate:g} has diverged and is left out.")
             continue
-        params = loss.as_params(jax.tree.map(lambda x, i=i: x[i], trials.learned.metric))
+        params = loss.as_params(jax.tree.map(lambda x, i=i: x[i], metric))
         path = workdir / f"trial-seed{seed}-rate{rate:g}.npz"
         wj.save_params(path, params)
         files.append(path)

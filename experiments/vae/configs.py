@@ -45,13 +45,6 @@ LOG_WEIGHTS: dict[tuple[str, str | None], tuple[float, float]] = {
     ("lpips-alex", "published"): (9.0, 9.0),
 }
 
-# Lower bounds for grey and colour images: of the amplitude, below it phases fade out, and of the
-# brightness ratio. They keep gradients on black bounded. The published Watson-DFT goes without, as its
-# authors use it: its exponent for grey is negative, so that black counts little, and with a floor VAEs
-# on MNIST learnt little but black.
-FLOORS = {"phase_floor": (0.1, 0.01), "luminance_floor": (0.1, 0.1)}
-WITHOUT_FLOORS = ("watson-dft", "published")
-
 
 def _check(name: str, value: float, *, above: float, or_equal: bool = False) -> None:
     if not (value > above or (or_equal and value == above)):
@@ -72,9 +65,8 @@ class VaeConfig:
       loss: name of the reconstruction loss.
       weights: its parameters: "packaged", "published", "initial" or a path. None: the loss's default.
       log_weight: the paper's λ: the reconstruction loss counts e^λ. None: what suits the loss.
-      phase_floor: amplitude below which Watson-DFT fades phases out. None: what suits the weights; the
-        authors' are used as they used them, without.
-      luminance_floor: lower bound of the Watson losses' brightness ratio. None: as above.
+      phase_floor: amplitude below which Watson-DFT fades phases out. None: that of the weights.
+      luminance_floor: lower bound of the Watson losses' brightness ratio. None: that of the weights.
       latent_size: number of latent variables; with 2, they are drawn as a manifold.
       features: channels of the convolutions: two for grey images, three for colour.
       hidden: width of the dense layers.
@@ -128,17 +120,10 @@ class VaeConfig:
         # A file is most likely a fit as the default weights are.
         return LOG_WEIGHTS.get(self._kind, default)[channels == 3]
 
-    def loss_options(self, channels: int) -> dict[str, Any]:
-        """Keyword arguments for `watson_jax.get_loss`, for grey images or those with 3 channels."""
-        options: dict[str, Any] = {"weights": self.weights} if self.weights else {}
-        if self.loss.startswith("watson"):
-            for name, floors in FLOORS.items():
-                suits = 0.0 if self._kind == WITHOUT_FLOORS else floors[channels == 3]
-                asked = getattr(self, name)
-                options[name] = suits if asked is None else asked
-        if self.loss == "watson-dct":  # has no phases
-            del options["phase_floor"]
-        return options
+    def loss_options(self) -> dict[str, Any]:
+        """Keyword arguments for `watson_jax.get_loss`."""
+        names = ("weights", "phase_floor", "luminance_floor")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     @property
     def _kind(self) -> tuple[str, str | None]:
@@ -152,8 +137,6 @@ class VaeConfig:
 
 _DEFAULT = VaeConfig(
     data="digits",
-    phase_floor=0.2,
-    luminance_floor=0.3,
     features=(8, 16),
     hidden=256,
     batch_size=32,

@@ -93,7 +93,7 @@ def make_losses(names: Iterable[str], shape: tuple[int, int, int]) -> dict[str, 
         config = VaeConfig(
             loss=find_loss(name)[0], weights=weights or None
         )  # with the floors of training
-        options = config.loss_options(channels)
+        options = config.loss_options()
         if config.loss == "adaptive":
             options["image_size"] = (height, width)
         losses[text] = wj.get_loss(name, color="rgb" if channels == 3 else "gray", **options)

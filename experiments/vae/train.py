@@ -153,7 +153,7 @@ def set_up(config: VaeConfig, images: Images | None = None) -> Experiment:
     images = read_images(config) if images is None else images
     height, width, channels = images.train.shape[1:]
     with user_errors(rename={"`name`": "--loss", "`weights`": "--weights"}):
-        options = config.loss_options(channels)
+        options = config.loss_options()
         if config.loss == "adaptive":
             options["image_size"] = (height, width)
         loss = wj.get_loss(config.loss, color="rgb" if channels == 3 else "gray", **options)

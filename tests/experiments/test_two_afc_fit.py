@@ -198,6 +198,14 @@ def test_the_paper_presets_are_the_authors_schedule():
     assert (lpips.epochs, lpips.decay_epochs, lpips.ranking_kind) == (10, 5, "network")
 
 
+def test_luma_gains_weight_after_a_fit_in_colour(tmp_path):
+    config = dataclasses.replace(CONFIG, color="rgb", epochs=1, seeds=1, learning_rates=(1e-2,))
+    result = fit.fit_and_evaluate(config, tmp_path)
+    gained = result.params.channel_logits - result.trials.learned.metric.channel_logits[0]
+    np.testing.assert_allclose(gained, [config.luma_gain, 0, 0], atol=1e-6)
+    assert result.params.luminance_floor == config.luminance_floor
+
+
 def test_flags_of_lists_and_switches():
     flags = [("--learning_rates", "learning_rates", "1e-3,2e-3"), ("dropout", "dropout", "false")]
     config = _cli.override(FitConfig(), flags)

@@ -59,6 +59,15 @@ def test_p_norm_is_finite_with_small_exponents_and_zeros(p):
     assert not np.any(slopes[0][:5])
 
 
+@pytest.mark.parametrize("p", [1.0, 1.5, 4.0])
+@pytest.mark.parametrize("scale", [1e-30, 1e-12, 1.0, 1e12])
+def test_no_slope_of_a_norm_is_steeper_than_1(p, scale):
+    x = scale * jax.random.normal(jax.random.key(0), (2560,))
+    slopes = jax.grad(lambda x: wj.p_norm(x, jnp.array(p), axis=0))(x)
+    assert jnp.abs(slopes).max() <= 1 + 1e-5
+    assert jnp.abs(slopes).max() > 0.01
+
+
 def test_p_norm_of_zeros_has_no_slope_and_of_huge_numbers_no_overflow():
     norm = lambda x, p: wj.p_norm(x, p, axis=0)  # noqa: E731
     value, slopes = jax.value_and_grad(norm, argnums=(0, 1))(jnp.zeros(5), jnp.array(0.6))

@@ -1,5 +1,7 @@
 """Fitting losses to 2AFC judgements."""
 
+import dataclasses
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -130,6 +132,29 @@ def test_chroma_can_be_left_unmasked():
     for learned in (loss.learned, loss.project(params)):
         np.testing.assert_array_equal(learned.luminance_exponent[1:], 0)
         assert learned.luminance_exponent[0] == params.luminance_exponent[0]
+
+
+@pytest.mark.parametrize("name", ["watson-dft", "watson-dct"])
+def test_a_fit_knows_the_floors_of_its_parameters(name):
+    floors = {"luminance_floor": 0.4} | ({"phase_floor": 0.3} if name == "watson-dft" else {})
+    params = wj.load_params(name, color="gray", weights="initial")
+    taken = fittable(dataclasses.replace(params, **floors))
+    reference, image, _, _ = judgements(2, channels=1)
+    reference = reference.at[:, :8].multiply(0.05)
+    found = taken.distance(
+        taken.learned, jax.tree.map(lambda f: f[0], taken.features(image, reference)), None
+    )
+    function = getattr(wj, name.replace("-", "_"))
+    np.testing.assert_allclose(found, function(params, image, reference, **floors)[0], rtol=1e-5)
+    assert abs(function(params, image, reference)[0] / found - 1) > 1e-3
+
+
+def test_pooling_exponents_stay_in_their_range():
+    params = wj.load_params("watson-dct", color="rgb", weights="initial")  # p = 4
+    taken = fittable(params, pooling_range=(1.5, 2.5))
+    np.testing.assert_array_equal(taken.learned.pooling_exponent, 2.5)
+    low = dataclasses.replace(params, pooling_exponent=jnp.array([0.5, 2.0, 9.0]))
+    np.testing.assert_array_equal(taken.project(low).pooling_exponent, [1.5, 2.0, 2.5])
 
 
 def test_a_loss_without_parameters_cannot_be_fitted():

@@ -18,10 +18,10 @@ def p_norm(
 ) -> Float[Array, "*pooled"]:
     """Pools magnitudes (eq. 4, 8): (sum |x|^p)^(1/p).
 
-    Fitted exponents lie below 1, where |x|^p has an infinite slope at 0. Entries that are exactly 0
-    have value 0 and gradient 0 here, and elsewhere the slope is taken at |x| + 1e-10, where the authors
-    take it, so that it is bounded. They add 1e-10 to every entry and every power in the value too,
-    which leaves identical images at a distance above 0.
+    For p >= 1 no slope is steeper than 1. Below 1, where the authors' fits lie, |x|^p has an infinite
+    slope at 0: there it is taken at |x| + 1e-10, where the authors take it, so that it is bounded.
+    Entries that are exactly 0 have value 0 and gradient 0. The authors add 1e-10 to every entry and
+    every power in the value too, which leaves identical images at a distance above 0.
 
     Args:
       x: any numbers.
@@ -64,24 +64,29 @@ def _sum_by_product(x, axes):
 def _norm_and_slopes(x, p, axes, add_up=jnp.sum):
     """The norm L, its slopes dL/d|x| = (|x| / L)^(p-1), and the shares |x|^p / sum |x|^p."""
     p = jnp.expand_dims(p, axes)
+    epsilon = jnp.where(p < 1, EPSILON, 0)
     size = x * jnp.sign(x)  # As jnp.abs, but with derivative 0 and not 1 at 0.
     # All relative to the largest, so that no power overflows.
-    largest = jnp.max(size, axes, keepdims=True) + EPSILON
-    powers = exp((p - 1) * (log(size + EPSILON) - jnp.log(largest)))
+    largest = _nonzero(jnp.max(size, axes, keepdims=True) + epsilon)
+    powers = exp((p - 1) * (log(_nonzero(size + epsilon)) - jnp.log(largest)))
     # |x|^p of the same power is |x| (|x| + e)^(p-1) (1 + e/|x|)^(1-p). In float32 the last factor is
     # left out, which is 1 to rounding for |x| above 0.001 and to a percent above 1e-8: smaller changes
     # are rounding errors of the images themselves.
     terms = size * powers
     if x.dtype == jnp.float64:
-        terms = terms * jnp.exp((1 - p) * jnp.log1p(EPSILON / jnp.where(size == 0, 1, size)))
+        terms = terms * jnp.exp((1 - p) * jnp.log1p(epsilon / _nonzero(size)))
     total = jnp.expand_dims(add_up(terms, axes), axes)
     log_total = _log(total / largest)
     norm = jnp.where(total == 0, 0, largest * jnp.exp(log_total / p))
     # A small p makes the slope at 0 infinite, where its sign is to take it to 0.
     slopes = jnp.minimum(powers * jnp.exp((1 - p) / p * log_total), float(jnp.finfo(x.dtype).max))
-    return jnp.squeeze(norm, axes), slopes, terms / jnp.where(total == 0, 1, total)
+    return jnp.squeeze(norm, axes), slopes, terms / _nonzero(total)
 
 
 def _log(x):
     """Log x, and 0 where x is 0."""
-    return jnp.log(jnp.where(x == 0, 1, x))
+    return jnp.log(_nonzero(x))
+
+
+def _nonzero(x):
+    return jnp.where(x == 0, 1, x)

@@ -14,7 +14,12 @@ from watson_jax.losses import _watson_formula as formula
 from watson_jax.losses._bands import distance_in_bands
 from watson_jax.losses._pairs import map_pairs
 from watson_jax.losses._watson_formula import WatsonOptions
-from watson_jax.losses._watson_params import WatsonDctParams, WatsonDftParams
+from watson_jax.losses._watson_params import (
+    WatsonDctParams,
+    WatsonDftParams,
+    WatsonParams,
+    is_floor,
+)
 from watson_jax.transforms._blocks import BLOCK_SIZE
 
 
@@ -25,8 +30,8 @@ def watson_dft(
     *,
     luminance: Literal["image", "batch"] = "image",
     over_blocks: Literal["sum", "mean"] = "sum",
-    luminance_floor: float = 0.0,
-    phase_floor: float = 0.0,
+    luminance_floor: float | None = None,
+    phase_floor: float | None = None,
 ) -> Float[Array, "*batch"]:
     """The Watson-DFT distance of two images (eq. 10), the loss that the paper recommends.
 
@@ -42,9 +47,10 @@ def watson_dft(
         all leading axes together (the authors' code, whose values depend on the batch).
       over_blocks: "sum" is the paper; "mean" divides by the number of blocks inside the root and in the
         phase term, so that a weight tuned at one image size holds at another.
-      luminance_floor: lower bound on the brightness ratio in luminance masking; 0 is the paper.
-      phase_floor: amplitude below which phases fade out; 0 is the paper. Bounds the gradient on
-        flat, dark regions, where it grows like 1 / amplitude.
+      luminance_floor: lower bound on the brightness ratio in luminance masking; None is that of
+        `params`, 0 the paper.
+      phase_floor: amplitude below which phases fade out; None is that of `params`, 0 the paper. It
+        bounds the gradient on flat, dark regions, where it grows like 1 / amplitude.
 
     Returns:
       Distances >= 0, shape `[...]`, 0 for identical images; lower is more similar. float32, or float64
@@ -65,8 +71,8 @@ def watson_dft(
       S. Czolbe, O. Krause, I. Cox, C. Igel: A Loss Function for Generative Neural Networks Based on
       Watson's Perceptual Model. NeurIPS 2020.
     """
-    options = _check_options(luminance, over_blocks, luminance_floor, phase_floor)
     params, image, reference = _check_arguments(WatsonDftParams, params, image, reference)
+    options = _check_options(params, luminance, over_blocks, luminance_floor, phase_floor)
     return _distances(formula.watson_dft_coefficients, params, image, reference, options)
 
 
@@ -77,7 +83,7 @@ def watson_dct(
     *,
     luminance: Literal["image", "batch"] = "image",
     over_blocks: Literal["sum", "mean"] = "sum",
-    luminance_floor: float = 0.0,
+    luminance_floor: float | None = None,
 ) -> Float[Array, "*batch"]:
     """The Watson-DCT distance of two images (eq. 4), Watson's own model made differentiable.
 
@@ -114,8 +120,8 @@ def watson_dct(
       S. Czolbe, O. Krause, I. Cox, C. Igel: A Loss Function for Generative Neural Networks Based on
       Watson's Perceptual Model. NeurIPS 2020.
     """
-    options = _check_options(luminance, over_blocks, luminance_floor)
     params, image, reference = _check_arguments(WatsonDctParams, params, image, reference)
+    options = _check_options(params, luminance, over_blocks, luminance_floor)
     return _distances(formula.watson_dct_coefficients, params, image, reference, options)
 
 
@@ -126,8 +132,8 @@ def watson_dft_map(
     *,
     luminance: Literal["image", "batch"] = "image",
     over_blocks: Literal["sum", "mean"] = "sum",
-    luminance_floor: float = 0.0,
-    phase_floor: float = 0.0,
+    luminance_floor: float | None = None,
+    phase_floor: float | None = None,
 ) -> Float[Array, "*batch rows columns"]:
     """Every block's share of the Watson-DFT distance, to see where two images differ.
 
@@ -158,8 +164,8 @@ def watson_dft_map(
       >>> (watson_dft_map(params, image, reference) > 0).tolist()
       [[True, False], [False, False]]
     """
-    options = _check_options(luminance, over_blocks, luminance_floor, phase_floor)
     params, image, reference = _check_arguments(WatsonDftParams, params, image, reference)
+    options = _check_options(params, luminance, over_blocks, luminance_floor, phase_floor)
     return _maps(formula.watson_dft_coefficients, params, image, reference, options)
 
 
@@ -170,7 +176,7 @@ def watson_dct_map(
     *,
     luminance: Literal["image", "batch"] = "image",
     over_blocks: Literal["sum", "mean"] = "sum",
-    luminance_floor: float = 0.0,
+    luminance_floor: float | None = None,
 ) -> Float[Array, "*batch rows columns"]:
     """Every block's share of the Watson-DCT distance; see `watson_dft_map`.
 
@@ -197,8 +203,8 @@ def watson_dct_map(
       >>> (watson_dct_map(params, image, reference) > 0).tolist()
       [[True, False], [False, False]]
     """
-    options = _check_options(luminance, over_blocks, luminance_floor)
     params, image, reference = _check_arguments(WatsonDctParams, params, image, reference)
+    options = _check_options(params, luminance, over_blocks, luminance_floor)
     return _maps(formula.watson_dct_coefficients, params, image, reference, options)
 
 
@@ -238,7 +244,11 @@ def _batch_mean(coefficients, reference, options):
 
 
 def _check_options(
-    luminance: Any, over_blocks: Any, luminance_floor: Any, phase_floor: Any = 0.0
+    params: WatsonParams,
+    luminance: Any,
+    over_blocks: Any,
+    luminance_floor: Any,
+    phase_floor: Any = None,
 ) -> WatsonOptions:
     for name, value, choices in (
         ("luminance", luminance, ("image", "batch")),
@@ -246,17 +256,19 @@ def _check_options(
     ):
         if value not in choices:
             raise ValueError(f'`{name}` must be "{choices[0]}" or "{choices[1]}", got {value!r}.')
+    floors = {}
     for name, value in (("luminance_floor", luminance_floor), ("phase_floor", phase_floor)):
-        if not isinstance(value, (int, float)) or not (value == 0 or 1e-15 <= value < float("inf")):
-            # Its square would vanish in float32.
+        floor = getattr(params, name, 0.0) if value is None else value
+        if not is_floor(floor):
             raise ValueError(
-                f"`{name}` must be a plain number, 0 or at least 1e-15, got {value!r}."
+                f"`{name}` must be a plain number, 0 or at least 1e-15, got {floor!r}."
             )
-    return WatsonOptions(luminance, over_blocks, float(luminance_floor), float(phase_floor))
+        floors[name] = float(floor)
+    return WatsonOptions(luminance, over_blocks, **floors)
 
 
 def _check_arguments(
-    kind: type[WatsonDctParams], params: Any, image: Any, reference: Any
+    kind: type[WatsonParams], params: Any, image: Any, reference: Any
 ) -> tuple[Any, Any, Any]:
     if type(params) is not kind:
         raise TypeError(

@@ -20,7 +20,7 @@ from watson_jax.losses._elementary import exp, log
 from watson_jax.losses._masking import EPSILON, luminance_masking, smooth_maximum
 from watson_jax.losses._phase import angle_between
 from watson_jax.losses._pooling import p_norm
-from watson_jax.losses._watson_params import WatsonDctParams, WatsonDftParams
+from watson_jax.losses._watson_params import WatsonDftParams, WatsonParams
 from watson_jax.transforms import pad_to_blocks, split_blocks
 from watson_jax.transforms._blocks import BLOCK_SIZE, mean_of_blocks
 from watson_jax.transforms._color import split_channels
@@ -37,7 +37,10 @@ SMALLEST_THRESHOLD = 1e-19
 
 @dataclasses.dataclass(frozen=True)
 class WatsonOptions:
-    """Where paper, authors' code and this library differ; the defaults are the paper."""
+    """Where paper, authors' code and this library differ; the defaults are the paper.
+
+    The floors here are those that count: the parameter set's own, or what the caller put in their place.
+    """
 
     luminance: Literal["image", "batch"] = "image"
     over_blocks: Literal["sum", "mean"] = "sum"
@@ -96,9 +99,7 @@ def watson_dft_coefficients(
     )
 
 
-def watson_terms(
-    params: WatsonDctParams, coefficients: Coefficients, options: WatsonOptions
-) -> Terms:
+def watson_terms(params: WatsonParams, coefficients: Coefficients, options: WatsonOptions) -> Terms:
     """The terms of eq. 4 or 8, and those of the phases in eq. 10."""
     # The reciprocal is the derivative too.
     visible = coefficients.difference * (1 / visible_change(params, coefficients, options))
@@ -108,7 +109,7 @@ def watson_terms(
 
 
 def visible_change(
-    params: WatsonDctParams, coefficients: Coefficients, options: WatsonOptions
+    params: WatsonParams, coefficients: Coefficients, options: WatsonOptions
 ) -> Float[Array, "channels blocks frequencies"]:
     """S of eq. 5 to 7, from the reference alone."""
     r = per_channel(params.contrast_exponent)
@@ -131,13 +132,13 @@ def visible_change(
     )
 
 
-def distance(params: WatsonDctParams, terms: Terms, options: WatsonOptions) -> Float[Array, ""]:
+def distance(params: WatsonParams, terms: Terms, options: WatsonOptions) -> Float[Array, ""]:
     """Adds everything up."""
     return add_up(params, pool(params, terms), terms.visible.shape[-2], options)
 
 
 def pool(
-    params: WatsonDctParams, terms: Terms
+    params: WatsonParams, terms: Terms
 ) -> tuple[Float[Array, " channels"], Float[Array, " channels"] | None]:
     """The p-norm (eq. 4, 8) and the sum of phases (eq. 10) of each channel."""
     norm = p_norm(terms.visible, params.pooling_exponent, axis=(-2, -1))
@@ -145,7 +146,7 @@ def pool(
 
 
 def add_up(
-    params: WatsonDctParams,
+    params: WatsonParams,
     pooled: tuple[Float[Array, " channels"], Float[Array, " channels"] | None],
     blocks: int,
     options: WatsonOptions,
@@ -160,7 +161,7 @@ def add_up(
 
 
 def block_distances(
-    params: WatsonDctParams, terms: Terms, options: WatsonOptions
+    params: WatsonParams, terms: Terms, options: WatsonOptions
 ) -> Float[Array, " blocks"]:
     """Every block's share of the distance: of the norm in proportion to its part of the sum."""
     blocks = terms.visible.shape[-2] if options.over_blocks == "mean" else 1

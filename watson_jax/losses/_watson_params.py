@@ -28,19 +28,11 @@ WATSON_THRESHOLDS = np.array(
 )
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class WatsonDctParams:
-    """Parameters of Watson-DCT, one leading axis for the channels (Y, Cb, Cr; length 1 for grey).
-
-    The fields are free real numbers, so that an optimizer may move them anywhere; the properties are
-    what they mean. `vmap` over a further leading axis to evaluate many sets at once.
-    """
+class _Readable:
+    """What the unconstrained fields of both parameter sets mean."""
 
     log_thresholds: Float[Array, "channels 8 frequencies"]
-    luminance_exponent: Float[Array, " channels"]
     contrast_logit: Float[Array, " channels"]
-    pooling_exponent: Float[Array, " channels"]
     channel_logits: Float[Array, " channels"]
 
     @property
@@ -61,15 +53,44 @@ class WatsonDctParams:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class WatsonDftParams(WatsonDctParams):
-    """Parameters of Watson-DFT: those of Watson-DCT and the weights of the phases.
+class WatsonDctParams(_Readable):
+    """Parameters of Watson-DCT, one leading axis for the channels (Y, Cb, Cr; length 1 for grey).
+
+    The arrays are free real numbers, so that an optimizer may move them anywhere; the properties are
+    what they mean. `vmap` over a further leading axis to evaluate many sets at once.
+
+    `luminance_floor` is a lower bound of the brightness ratio in luminance masking (0, the paper: none).
+    It is a plain number and not fitted, but a fit depends on it, so that it belongs to the set.
+    """
+
+    log_thresholds: Float[Array, "channels 8 8"]
+    luminance_exponent: Float[Array, " channels"]
+    contrast_logit: Float[Array, " channels"]
+    pooling_exponent: Float[Array, " channels"]
+    channel_logits: Float[Array, " channels"]
+    luminance_floor: float = dataclasses.field(default=0.0, metadata={"static": True})
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class WatsonDftParams(_Readable):
+    """Parameters of Watson-DFT: as those of `WatsonDctParams`, and the weights of the phases.
+
+    `phase_floor` is the amplitude below which phases fade out (0, the paper: none).
 
     `free_self_conjugate` leaves the weights of the four real coefficients free, as the authors do
     while fitting. Their phase is 0 or pi, so that a sign flip costs nothing: by default they are 0.
     """
 
+    log_thresholds: Float[Array, "channels 8 5"]
+    luminance_exponent: Float[Array, " channels"]
+    contrast_logit: Float[Array, " channels"]
+    pooling_exponent: Float[Array, " channels"]
+    channel_logits: Float[Array, " channels"]
     log_phase_weights: Float[Array, "channels 8 5"]
     free_self_conjugate: bool = dataclasses.field(default=False, metadata={"static": True})
+    luminance_floor: float = dataclasses.field(default=0.0, metadata={"static": True})
+    phase_floor: float = dataclasses.field(default=0.0, metadata={"static": True})
 
     @property
     def phase_weights(self) -> Float[Array, "channels 8 5"]:
@@ -78,6 +99,16 @@ class WatsonDftParams(WatsonDctParams):
         if self.free_self_conjugate:
             return weights
         return jnp.where(jnp.broadcast_to(SELF_CONJUGATE, weights.shape), 0, weights)
+
+
+WatsonParams = WatsonDctParams | WatsonDftParams
+
+
+def is_floor(value: object) -> bool:
+    """Whether `value` can be a floor: 0, or a number whose square does not vanish in float32."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return value == 0 or 1e-15 <= value < float("inf")
 
 
 def initial_watson_dct_params(channels: int) -> WatsonDctParams:

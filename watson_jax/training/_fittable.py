@@ -20,7 +20,7 @@ from watson_jax.losses._adaptive import coefficients_of_difference, negative_log
 from watson_jax.losses._adaptive_params import AdaptiveParams
 from watson_jax.losses._lpips import LpipsParams, lpips_layer_differences
 from watson_jax.losses._watson_formula import Terms, WatsonOptions
-from watson_jax.losses._watson_params import WatsonDctParams, WatsonDftParams
+from watson_jax.losses._watson_params import WatsonDftParams, WatsonParams
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,15 +45,24 @@ class Fittable:
     costly_features: bool = False
 
 
-def fittable(params: Any, *, luminance: str = "image", mask_chroma: bool = True) -> Fittable:
+def fittable(
+    params: Any,
+    *,
+    luminance: str = "image",
+    mask_chroma: bool = True,
+    pooling_range: tuple[float, float] | None = None,
+) -> Fittable:
     """Takes a loss apart.
 
     Args:
-      params: its parameters, from `load_params`; Watson, Adaptive or LPIPS.
+      params: its parameters, from `load_params`; Watson, Adaptive or LPIPS. The floors of a Watson loss
+        stay as they are, so that the fit knows of them.
       luminance: as for `watson_dft`; "batch" repeats the authors' fit.
       mask_chroma: whether luminance masking works on Cb and Cr too, as in the paper. Where not, their
         exponents are held at 0. Their DC is no brightness: it is 0 in saturated yellow or cyan, where a
         fitted exponent lets the loss grow without bound.
+      pooling_range: bounds on the Watson losses' p; None (the paper): any. Below 1 the slope of |u|^p
+        has no bound at 0, and far above 2 the largest error alone has a slope: both train poorly.
 
     Returns:
       The loss in two parts.
@@ -61,9 +70,13 @@ def fittable(params: Any, *, luminance: str = "image", mask_chroma: bool = True)
     Raises:
       TypeError: if there is nothing to fit.
     """
-    if isinstance(params, WatsonDctParams):
-        options = WatsonOptions(luminance=luminance)  # type: ignore[arg-type]
-        return _watson(params, options, mask_chroma)
+    if isinstance(params, WatsonParams):
+        options = WatsonOptions(
+            luminance=luminance,  # type: ignore[arg-type]
+            luminance_floor=params.luminance_floor,
+            phase_floor=getattr(params, "phase_floor", 0.0),
+        )
+        return _watson(params, options, mask_chroma, pooling_range)
     if isinstance(params, AdaptiveParams):
         return Fittable(
             params,
@@ -77,7 +90,12 @@ def fittable(params: Any, *, luminance: str = "image", mask_chroma: bool = True)
     )
 
 
-def _watson(params: WatsonDctParams, options: WatsonOptions, mask_chroma: bool) -> Fittable:
+def _watson(
+    params: WatsonParams,
+    options: WatsonOptions,
+    mask_chroma: bool,
+    pooling_range: tuple[float, float] | None,
+) -> Fittable:
     coefficients = (
         formula.watson_dft_coefficients
         if isinstance(params, WatsonDftParams)
@@ -91,19 +109,23 @@ def _watson(params: WatsonDctParams, options: WatsonOptions, mask_chroma: bool) 
         return jax.vmap(lambda x, y: coefficients(x, y, mean, options))(images, references)
 
     def distance(
-        learned: WatsonDctParams, features: formula.Coefficients, key: PRNGKeyArray | None
+        learned: WatsonParams, features: formula.Coefficients, key: PRNGKeyArray | None
     ) -> Array:
         terms = formula.watson_terms(learned, features, options)
         if key is not None:
             terms = drop_half(key, learned.pooling_exponent, terms)
         return formula.distance(learned, terms, options)
 
-    def project(learned: WatsonDctParams) -> WatsonDctParams:
-        luma_alone = learned.luminance_exponent.at[1:].set(0)
-        return dataclasses.replace(learned, luminance_exponent=luma_alone)
+    def project(learned: WatsonParams) -> WatsonParams:
+        p, alpha = learned.pooling_exponent, learned.luminance_exponent
+        if pooling_range is not None:
+            p = jnp.clip(p, *pooling_range)
+        return dataclasses.replace(
+            learned,
+            pooling_exponent=p,
+            luminance_exponent=alpha if mask_chroma else alpha.at[1:].set(0),
+        )
 
-    if mask_chroma:
-        return Fittable(params, features, distance)
     return Fittable(project(params), features, distance, project)
 
 
