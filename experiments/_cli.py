@@ -80,6 +80,14 @@ def split_assignments(flag: str, texts: Iterable[str]) -> list[tuple[str, str, s
     return result
 
 
+def whole_numbers(flag: str, texts: Sequence[str]) -> tuple[int, ...]:
+    """The values of a list flag as integers."""
+    try:
+        return tuple(int(text) for text in texts)
+    except ValueError:
+        raise UserError(f"{flag} must be whole numbers, got {','.join(texts)!r}.") from None
+
+
 def run(main: Callable[[], None]) -> None:
     """Parses the flags and calls `main`; errors of use end the process with status 2."""
 

@@ -36,8 +36,8 @@ _REFERENCE = 2000  # images whose sharpness counts as 1
 def main() -> None:
     """Reads the flags, prints a table and draws a picture."""
     _cli.check_choice("--data", _DATA.value, DATA_NAMES)
-    sizes = _whole_numbers("--sizes", _SIZES.value)
-    crop = _whole_numbers("--crop", _CROP.value) if _CROP.value else None
+    sizes = _cli.whole_numbers("--sizes", _SIZES.value)
+    crop = _cli.whole_numbers("--crop", _CROP.value) if _CROP.value else None
     with _cli.user_errors(rename={"`name`": "--losses", "crop": "--crop"}):
         loaded = load_images(_DATA.value, _DATA_DIR.value, crop=crop, seed=0)
         images = to_float(loaded.train[:_MOST_IMAGES])
@@ -73,13 +73,6 @@ def main() -> None:
         note="a column for each group",
     )
     print(f"Picture: {path}")
-
-
-def _whole_numbers(flag: str, texts: list[str]) -> tuple[int, ...]:
-    try:
-        return tuple(int(text) for text in texts)
-    except ValueError:
-        raise _cli.UserError(f"{flag} must be whole numbers, got {','.join(texts)!r}.") from None
 
 
 if __name__ == "__main__":

@@ -1,0 +1,85 @@
+"""Decoders and descents that say how good a loss is as an objective."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import watson_jax as wj
+from experiments.objective import decoder, descent, judges
+from experiments.vae.data import load_images
+from experiments.vae.quality import to_float
+from tests.experiments.command import run
+
+
+def test_chroma_error_sees_colours_alone():
+    rng = np.random.default_rng(0)
+    images = rng.random((2, 8, 8, 3)).astype(np.float32) / 2
+    assert judges.chroma_error(images, images) == 0
+    assert judges.chroma_error(images + 0.25, images) < 1e-12
+    # Red alone changes Cb by -0.1687 and Cr by 0.5 of what is added.
+    expected = (0.1687**2 + 0.5**2) / 2 * 0.1**2
+    red = images + np.float32([0.1, 0, 0])
+    assert judges.chroma_error(red, images) == pytest.approx(expected, rel=1e-3)
+
+
+def test_steps_to_reach_are_of_the_median_image():
+    psnr = np.array([[10, 10, 10], [30, 20, 10], [30, 30, 10]])
+    assert descent.steps_to_reach(psnr, 20) == 2
+    assert descent.steps_to_reach(psnr, 25) == 3
+    assert descent.steps_to_reach(psnr, 40) is None
+
+
+def test_descents_come_home():
+    images = to_float(load_images("digits").train[:2, 8:24, 8:24])
+    loss = wj.get_loss("l2", color="gray")
+    for start in descent.starts(images, seed=0).values():
+        end, psnr = descent.descend(loss, start, images, steps=100, seed=0)
+        assert end.shape == images.shape
+        assert psnr.shape == (100, 2)
+        assert np.all(psnr[-1] > psnr[0] + 10)
+        np.testing.assert_allclose(end, images, atol=0.02)
+
+
+def test_decoders_learn_and_repeat():
+    images = to_float(load_images("digits").train[:64])
+    loss = wj.get_loss("l2", color="gray")
+    options = {"latents": 8, "batch_size": 32, "learning_rate": 2e-3, "seed": 0}
+    fit = decoder.fit_decoder(loss, images, steps=60, **options)
+    assert fit.images.shape == images.shape
+    assert fit.gradient_norms.shape == (60,)
+    (_, first), (_, later) = fit.curve
+    assert later < 0.7 * first
+    again = decoder.fit_decoder(loss, images, steps=60, **options)
+    np.testing.assert_array_equal(again.images, fit.images)
+
+
+def test_the_command_judges_and_draws(tmp_path):
+    workdir = tmp_path / "out"
+    flags = ["--quick", "--data=digits", "--losses=l2,watson-dft:initial", f"--workdir={workdir}"]
+    done = run("experiments.objective.main", *flags, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "sharpness" in done.stdout
+    record = json.loads((workdir / "objective.json").read_text())
+    assert [*record["runs"]] == ["l2", "watson-dft:initial"]
+    assert record["runs"]["l2"]["from blur: dB"]["mean"] > 10
+    for name in ("decoded.png", "descents.png"):
+        assert min(Image.open(workdir / name).size) > 100
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--losses=l3"], "--losses or --judges must be one of"),
+        (["--losses="], "--losses must name losses"),
+        (["--data=digits", "--skip=1500"], "--images must be at most 36"),
+        (["--data=digits", "--latents=99", "--quick"], "--latents must be at most 64"),
+        (["--crop=a,b,c,d"], "--crop must be whole numbers"),
+    ],
+)
+def test_wrong_flags_are_one_sentence(flags, message, tmp_path):
+    done = run("experiments.objective.main", *flags, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
