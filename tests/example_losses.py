@@ -26,4 +26,4 @@ def example_loss(name, color):
     network = entry.variant["network"]
     linear = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), linear_shapes(network))
     backbone = random_backbone(network, 0)
-    return wj.Loss(name, wj.LpipsParams(backbone, linear, network=network), wj.lpips)
+    return wj.Loss(name, wj.LpipsParams(backbone, linear, network=network))

@@ -1,6 +1,7 @@
 """Loading, saving and finding parameters and losses."""
 
 import dataclasses
+import pickle
 import subprocess
 import sys
 
@@ -119,6 +120,43 @@ def test_names_are_read_generously(name):
     assert wj.get_loss(name, color="gray", weights="initial").name == "watson-dft"
 
 
+@pytest.mark.parametrize("color", ["RGB", "Gray", "grey"])
+def test_colours_are_read_generously(color):
+    assert wj.load_params("watson-dft", color=color).thresholds.shape[0] == (
+        3 if color == "RGB" else 1
+    )
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_equal_losses_are_equal_pytrees_and_can_be_pickled(name):
+    loss = example_loss(name, "gray")
+    again = dataclasses.replace(loss, params=jax.tree.map(lambda leaf: leaf + 1, loss.params))
+    copy = pickle.loads(pickle.dumps(again))
+    assert jax.tree.structure(loss) == jax.tree.structure(copy)
+    assert loss.fn is copy.fn
+    for leaf in jax.tree.leaves(jax.tree.map(jnp.subtract, copy, loss)):
+        np.testing.assert_allclose(leaf, 1, atol=1e-5)
+    pickle.dumps(loss.fn)
+
+
+def test_losses_that_are_looked_up_twice_compile_once():
+    image = jnp.linspace(0, 1, 64).reshape(8, 8, 1)
+    compare = jax.jit(lambda loss, image: loss(image, 1 - image))
+    apply = jax.jit(lambda fn, params, image: fn(params, image, 1 - image), static_argnums=0)
+    for options in (
+        {"over_blocks": "mean", "phase_floor": 0.1},
+        {"phase_floor": 0.1, "over_blocks": "mean"},
+    ):
+        loss = wj.get_loss("watson-dft", color="gray", weights="initial", **options)
+        found = compare(loss, image), apply(loss.fn, loss.params, image)
+        expected = wj.watson_dft(loss.params, image, 1 - image, **options)
+        np.testing.assert_allclose(found, [expected] * 2, rtol=1e-6)
+    assert compare._cache_size() == apply._cache_size() == 1
+    other = wj.get_loss("watson-dft", color="gray", weights="initial")
+    assert other.fn is not loss.fn
+    assert jax.tree.structure(other) != jax.tree.structure(loss)
+
+
 def test_loss_is_an_argument_of_compiled_functions():
     loss = wj.get_loss("watson-dft", color="gray", weights="initial")
     image = jnp.linspace(0, 1, 64).reshape(8, 8, 1)
@@ -155,9 +193,34 @@ def test_loss_is_an_argument_of_compiled_functions():
             "did you mean 'published'",
         ),
         (
-            lambda: wj.get_loss("watson-dft", color="grey", weights="initial"),
+            lambda: wj.get_loss("watson-dft", color="LA", weights="initial"),
             ValueError,
-            '`color` must be "rgb" or "gray", got \'grey\'',
+            '`color` must be "rgb" or "gray", got \'LA\'',
+        ),
+        (
+            lambda: wj.load_params("watson-dft", weights=True),
+            TypeError,
+            "`weights` must be 'packaged', .* or the path of a file for watson-dft, got True.",
+        ),
+        (
+            lambda: wj.get_loss("watson-dft", colorspace="RGB"),
+            TypeError,
+            "has no option `colorspace`; it is called `color` here",
+        ),
+        (
+            lambda: wj.get_loss("watson-dft", pretrained=True),
+            TypeError,
+            "has no option `pretrained`; it is called `weights` here",
+        ),
+        (
+            lambda: wj.get_loss("l1", reduction="sum"),
+            TypeError,
+            "l1 has no option `reduction`; it returns one value for each pair: take .sum",
+        ),
+        (
+            lambda: wj.get_loss("watson-dft", phase_floor=jnp.ones(())),
+            TypeError,
+            "`phase_floor` must be a plain value, got ArrayImpl",
         ),
         (
             lambda: wj.get_loss("watson-dct", weights="initial", phase_floor=1.0),

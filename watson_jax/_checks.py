@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from watson_jax._sharding import spread_alike
+
 PACKAGE = __name__.partition(".")[0]
 RANGE_TOLERANCE = 0.05
 
@@ -27,7 +29,7 @@ def check_pair(
     Args:
       image: distorted image, shape `[..., H, W, C]`.
       reference: the same shape.
-      channels: the numbers of channels there may be; none for any.
+      channels: the numbers of channels there may be; none for any, unless the axes look like C, H, W.
       min_size: the smallest height and width.
 
     Returns:
@@ -46,31 +48,41 @@ def check_pair(
         )
     wide = jnp.float64 in (image.dtype, reference.dtype)
     dtype = jnp.float64 if wide else jnp.float32
-    return image.astype(dtype), reference.astype(dtype)
+    return spread_alike(image.astype(dtype), reference.astype(dtype))
+
+
+def check_floating(name: str, x: Any, kind: Any = jnp.floating) -> None:
+    """Raises a `TypeError` unless `x` is an array of floats, or of another `kind` of numbers."""
+    if not hasattr(x, "dtype") or not hasattr(x, "shape"):
+        raise TypeError(f"`{name}` must be an array, got {type(x).__name__}.")
+    if not jnp.issubdtype(x.dtype, kind):
+        is_image = name in ("image", "reference")
+        is_integer = jnp.issubdtype(x.dtype, jnp.integer)
+        raise TypeError(
+            f"`{name}` must be floating point{' in [0, 1]' * is_image}, got {x.dtype}"
+            f"{'; divide 8-bit images by 255' * (is_image and is_integer)}."
+        )
 
 
 def check_image(name: str, image: Any, channels: Sequence[int], min_size: int) -> jax.Array:
     """`check_pair` for one image, whose dtype stays as it is."""
-    if not hasattr(image, "dtype") or not hasattr(image, "shape"):
-        raise TypeError(f"`{name}` must be an array, got {type(image).__name__}.")
-    if not jnp.issubdtype(image.dtype, jnp.floating):
-        hint = "; divide 8-bit images by 255" if jnp.issubdtype(image.dtype, jnp.integer) else ""
-        raise TypeError(f"`{name}` must be floating point in [0, 1], got {image.dtype}{hint}.")
+    check_floating(name, image)
     shape = tuple(image.shape)
     if len(shape) < 3:
         hint = "; a grey image needs a last axis of length 1" if len(shape) == 2 else ""
         raise ValueError(
             f"`{name}` must have the shape [..., height, width, channels], got {shape}{hint}."
         )
-    if channels and shape[-1] not in channels:
+    wrong = shape[-1] not in (channels or (1, 3))
+    if wrong and (channels or shape[-3] in (1, 3)):
+        wanted = f"{' or '.join(map(str, channels))} channels" if channels else "its channels"
         hint = ""
-        if shape[-3] in channels:
+        if shape[-3] in (channels or (1, 3)):
             hint = "; these look like channels-first axes, move them with jnp.moveaxis(x, -3, -1)"
         elif shape[-1] in (1, 3):
             hint = f'; take color="{"rgb" if shape[-1] == 3 else "gray"}" or convert the images'
         raise ValueError(
-            f"`{name}` must have {' or '.join(map(str, channels))} channels in its last axis, "
-            f"got the shape {shape}{hint}."
+            f"`{name}` must have {wanted} in its last axis, got the shape {shape}{hint}."
         )
     if min(shape[-3:-1]) < min_size:
         raise ValueError(

@@ -15,6 +15,13 @@ from jaxtyping import Array, Float
 from watson_jax._params_io import load_params
 from watson_jax._registry import find_loss
 
+AUTHORS_OPTIONS = {
+    "colorspace": "it is called `color` here",
+    "pretrained": "it is called `weights` here",
+    "reduction": "it returns one value for each pair: take .sum() or .mean() of them",
+}
+"""What to say of the options that the authors' code has."""
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)  # With eq, arrays would have to be hashed.
@@ -26,12 +33,20 @@ class Loss:
     Attributes:
       name: the canonical name.
       params: a pytree of arrays; `()` for losses without parameters.
-      fn: the pure function `fn(params, image, reference)`, for `grad` and `vmap` over parameters.
+      options: the names and values of the options that were given, sorted.
     """
 
     name: str = dataclasses.field(metadata={"static": True})
     params: Any
-    fn: Callable[[Any, Array, Array], Array] = dataclasses.field(metadata={"static": True})
+    options: tuple[tuple[str, Any], ...] = dataclasses.field(default=(), metadata={"static": True})
+
+    @property
+    def fn(self) -> Callable[[Any, Array, Array], Array]:
+        """The pure function `fn(params, image, reference)`, for `grad` and `vmap` over parameters.
+
+        One and the same for all losses of this name with these options.
+        """
+        return _pure_function(self.name, self.options)
 
     def __call__(
         self,
@@ -40,6 +55,21 @@ class Loss:
     ) -> Float[Array, "*batch"]:
         """Compares images; see the function of the loss for shapes and ranges."""
         return self.fn(self.params, image, reference)
+
+
+@functools.cache
+def _pure_function(
+    name: str, options: tuple[tuple[str, Any], ...]
+) -> Callable[[Any, Array, Array], Array]:
+    _, entry = find_loss(name)
+    function = functools.partial(entry.function, **dict(options))
+    return function if entry.params_type else functools.partial(_without_params, function)
+
+
+def _without_params(
+    function: Callable[[Array, Array], Array], _: Any, image: Array, reference: Array
+) -> Array:
+    return function(image, reference)
 
 
 def get_loss(
@@ -54,7 +84,7 @@ def get_loss(
 
     Args:
       name: such as "watson-dft"; case, `_` and `-` do not matter, and the authors' names are known.
-      color: "rgb" or "gray".
+      color: "rgb" or "gray", in any case.
       weights: as for `load_params`.
       image_size: as for `load_params`.
       **options: keyword options of the loss, such as `luminance="batch"` of `watson_dft`.
@@ -80,13 +110,11 @@ def get_loss(
         for parameter in inspect.signature(entry.function).parameters.values()
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY
     ]
-    for option in options:
+    for option, value in options.items():
         if option not in known:
-            raise TypeError(
-                f"{name} has no option `{option}`; it has {', '.join(known) or 'none'}."
-            )
+            hint = AUTHORS_OPTIONS.get(option, f"it has {', '.join(known) or 'none'}")
+            raise TypeError(f"{name} has no option `{option}`; {hint}.")
+        if not isinstance(value, (str, int, float, type(None))):
+            raise TypeError(f"`{option}` must be a plain value, got {type(value).__name__}.")
     params = load_params(name, color=color, weights=weights, image_size=image_size)
-    function = functools.partial(entry.function, **options)
-    if entry.params_type is None:
-        return Loss(name, params, lambda _, image, reference: function(image, reference))
-    return Loss(name, params, function)
+    return Loss(name, params, tuple(sorted(options.items())))

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from watson_jax._registry import LOSSES, LossEntry, check_color, find_loss
+from watson_jax._registry import LOSSES, LossEntry, find_color, find_loss
 from watson_jax.checkpoints import CheckpointError, read_npz, read_torch, write_npz
 
 FORMAT = "watson_jax.params.v1"
@@ -31,7 +31,7 @@ def load_params(
 
     Args:
       name: the loss, such as "watson-dft".
-      color: "rgb" or "gray".
+      color: "rgb" or "gray", in any case.
       weights: "packaged" for this library's own fit of the Watson losses, which ships with it and is
         their default; "published" for the authors' fit (for LPIPS its own v0.1 and its default), fetched
         once and cached, where `WATSON_JAX_WEIGHTS_DIR` names a folder that is looked at first; "paper"
@@ -55,7 +55,7 @@ def load_params(
       (1, 8, 5)
     """
     name, entry = find_loss(name)
-    check_color(color)
+    color = find_color(color)
     if entry.params_type is None:
         if weights is not None:
             raise TypeError(
@@ -63,6 +63,8 @@ def load_params(
             )
         return ()
     choices = f"{', '.join(map(repr, entry.weights))} or the path of a file"
+    if not isinstance(weights, (str, os.PathLike, type(None))):
+        raise TypeError(f"`weights` must be {choices} for {name}, got {weights!r}.")
     weights = weights or entry.default_weights or ""
     if weights == "initial" and "initial" not in entry.weights:
         raise ValueError(

@@ -257,10 +257,12 @@ def _name_key(name: str) -> str:
     return str(name).lower().replace("_", "").replace("-", "")
 
 
-def check_color(color: str) -> None:
-    """Raises a `ValueError` unless `color` is "rgb" or "gray"."""
-    if color not in CHANNELS:
+def find_color(color: str) -> str:
+    """The canonical name of a colour, which is taken in any case; raises a `ValueError` if unknown."""
+    canonical = str(color).lower().replace("grey", "gray")
+    if canonical not in CHANNELS:
         raise ValueError(f'`color` must be "rgb" or "gray", got {color!r}.')
+    return canonical
 
 
 def _published(pattern: str, from_torch: Callable[[State, str], Any], color: str) -> Any:

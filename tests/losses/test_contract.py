@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jax import export
 
 from tests.example_losses import NAMES, SIZE, example_loss
 from tests.images import degenerate_pairs, noise
@@ -117,6 +118,17 @@ def test_everything_is_finite(loss, channels):
             assert finite, f"{name} times {scales}"
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_pixels_that_are_no_numbers_show(loss, channels, value):
+    images = pair(channels)
+    for broken in range(2):
+        arguments = list(images)
+        arguments[broken] = images[broken].at[5, 6, 0].set(value)
+        assert not np.isfinite(loss(*arguments))
+    everywhere = jnp.full_like(images[0], value)
+    assert not np.isfinite(loss(everywhere, everywhere))
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
 def test_narrow_images_are_compared_in_float32(loss, channels, dtype):
     image, reference = (x.astype(dtype) for x in pair(channels))
@@ -146,6 +158,21 @@ def test_more_noise_is_further_away(seed, small, factor):
         near = loss(reference + small * direction, reference)
         far = loss(reference + small * factor * direction, reference)
         assert loss(reference, reference) < near < far, name
+
+
+def test_gradients_are_exported_for_batches_of_any_size(loss, channels):
+    run = jax.jit(
+        jax.value_and_grad(lambda *arguments: loss.fn(*arguments).sum(), argnums=(0, 1, 2))
+    )
+    shape = (*export.symbolic_shape("b"), SIZE, SIZE, channels)
+    image = jax.ShapeDtypeStruct(shape, jnp.float32)
+    params = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), loss.params)
+    exported = export.export(run, platforms=("cpu", "cuda", "tpu"))(params, image, image)
+    if loss.name.startswith("lpips"):
+        return  # Running it takes as long to compile as all others.
+    arguments = loss.params, *pair(channels, 2)
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-3)
+    jax.tree.map(close, exported.call(*arguments), run(*arguments))
 
 
 def test_an_empty_batch(loss, channels):

@@ -70,6 +70,21 @@ def test_padding_repeats_the_edge():
     np.testing.assert_array_equal(padded[:, :, 9:], jnp.tile(padded[:, :, 8:9], (1, 1, 7, 1)))
 
 
+@pytest.mark.parametrize(
+    "transform", [wj.rgb_to_ycbcr, wj.ycbcr_to_rgb, wj.block_dct, wj.block_dft]
+)
+def test_images_of_whole_numbers_are_refused(transform):
+    message = r"`image` must be floating point in \[0, 1\], got uint8; divide 8-bit images by 255."
+    with pytest.raises(TypeError, match=message):
+        transform(np.zeros((8, 8, 3), np.uint8))
+
+
+@pytest.mark.parametrize("transform", [wj.inverse_block_dct, wj.inverse_block_dft])
+def test_coefficients_that_are_whole_numbers_are_refused(transform):
+    with pytest.raises(TypeError, match="`coefficients` must be floating point, got int32"):
+        transform(np.zeros((1, 1, 8, 5, 1), np.int32))
+
+
 def test_sides_that_are_no_multiples_of_8():
     with pytest.raises(ValueError, match=r"multiples of 8, got 9x16; pass it through"):
         wj.block_dft(jnp.ones((9, 16, 1)))
@@ -85,10 +100,19 @@ def test_shift_by_an_offset(offset):
             np.testing.assert_array_equal(found, x[:, rows][:, :, columns])
 
 
-def test_shift_by_a_traced_offset():
+@pytest.mark.parametrize("offset", [(1, 2), (5, -4), (-5, 0), (-9, 100)])
+def test_a_traced_offset_is_clipped(offset):
     image = noise(1, 8, 8, 1)
-    found = jax.jit(wj.grid_shift)(image, image, jnp.array([1, 2]))
-    np.testing.assert_array_equal(found[0], wj.grid_shift(image, image, (1, 2))[0])
+    found = jax.jit(wj.grid_shift)(image, image, jnp.array(offset))
+    clipped = tuple(min(max(x, -4), 4) for x in offset)
+    np.testing.assert_array_equal(found[0], wj.grid_shift(image, image, clipped)[0])
+
+
+@pytest.mark.parametrize("offset", [jnp.zeros(2), jnp.zeros(3, int)])
+def test_traced_offsets_that_are_none(offset):
+    image = noise(1, 8, 8, 1)
+    with pytest.raises(ValueError, match=r"`offset` must be two whole numbers .*, got .*\["):
+        jax.jit(wj.grid_shift)(image, image, offset)
 
 
 @pytest.mark.parametrize("offset", [(5, 0), (0, -5), (1.0, 0.0), (1,)])
@@ -96,6 +120,14 @@ def test_offsets_that_are_none(offset):
     image = noise(1, 8, 8, 1)
     with pytest.raises(ValueError, match="`offset` must be two whole numbers"):
         wj.grid_shift(image, image, offset)
+
+
+def test_shifts_of_channels_first_images_are_refused():
+    image = noise(1, 2, 3, 16, 16)
+    with pytest.raises(ValueError, match=r"`image` must have its channels in .* move"):
+        wj.random_grid_shift(jax.random.key(0), image, image)
+    many = noise(1, 16, 16, 7)
+    assert wj.random_grid_shift(jax.random.key(0), many, many)[0].shape == many.shape
 
 
 def test_random_shifts_are_uniform_from_minus_4_to_4():

@@ -12,6 +12,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from watson_jax._sharding import vary_alike
 from watson_jax.losses import _watson_formula as formula
 from watson_jax.losses._pairs import piece_length
 from watson_jax.losses._pooling import p_norm
@@ -88,7 +89,8 @@ _pool_bands.defvjp(_pool_bands_fwd, _pool_bands_bwd, symbolic_zeros=True)
 
 
 def _map_bands(fn, image, reference):
-    return jax.lax.map(fn, (image, reference), batch_size=piece_length(image))
+    length = min(len(image), piece_length(image.shape[1:]))
+    return jax.lax.map(fn, (image, reference), batch_size=length)
 
 
 def _channels(pair):
@@ -102,5 +104,5 @@ def _channels(pair):
 def _to_colors(gradient):
     """The gradient w.r.t. bands `[bands, 8, width, channels]`, of that w.r.t. their channels."""
     bands, channels, *size = gradient.shape
-    image = jnp.zeros((bands, *size, channels), gradient.dtype)
+    image, _ = vary_alike(jnp.zeros((bands, *size, channels), gradient.dtype), gradient)
     return jax.vjp(split_channels, image)[1](gradient)[0]

@@ -1,15 +1,18 @@
-"""Lifting a distance of one pair of images to batches, at a size that stays in the cache."""
+"""Lifting a distance of one pair of images to batches, in pieces that stay in a CPU's cache."""
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
+
+from watson_jax._sharding import is_on_one_device, vary_alike
+from watson_jax.transforms._batch import for_each
 
 # How many numbers (pixels times channels) of images a CPU works on at once: measured for colour images
 # of 64x64. With more, what a Watson loss makes of them leaves the caches; with less, it is too little
@@ -44,10 +47,9 @@ def map_pairs(
     Returns:
       Distances, shape `[...]`.
     """
-    *batch, height, width, channels = image.shape
-    shape = (height, width, channels)
-    # A last axis of one channel would make XLA copy whole batches to another layout.
-    outer = (-1, height, width) if channels == 1 else (-1, *shape)
+    shape = image.shape[-3:]
+    if shape[-1] == 1:  # As a last axis it would make XLA copy whole batches to another layout.
+        image, reference = image[..., 0], reference[..., 0]
 
     def reshaped(distance, params, image, reference):
         return distance(params, image.reshape(shape), reference.reshape(shape))
@@ -57,17 +59,16 @@ def map_pairs(
         functools.partial(reshaped, distance),
         functools.partial(reshaped, in_bands) if is_large else None,
     )
-    image, reference = image.reshape(outer), reference.reshape(outer)
-    return _map_pairs(distances, params, image, reference).reshape(batch)
+    return _map_pairs(distances, 2 if shape[-1] == 1 else 3, *vary_alike(params, image, reference))
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _map_pairs(distances, params, image, reference):
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def _map_pairs(distances, axes, params, image, reference):
     fns = (fn and functools.partial(fn, params) for fn in distances)
-    return _in_pieces(*fns, image, reference)
+    return _in_pieces(*fns, axes, image, reference)
 
 
-def _map_pairs_jvp(distances, primals, tangents):
+def _map_pairs_jvp(distances, axes, primals, tangents):
     # Only what is differentiated is computed: tangents that are zero come as such.
     leaves, tree = jax.tree.flatten(primals)
     dleaves = jax.tree.leaves(tangents, is_leaf=lambda t: isinstance(t, SymbolicZero))
@@ -87,12 +88,11 @@ def _map_pairs_jvp(distances, primals, tangents):
         return value, [_saturate(gradient) for gradient in gradients]
 
     fns = (fn and functools.partial(with_gradients, fn) for fn in distances)
-    value, gradients = _in_pieces(*fns, *leaves[n_params:])
+    value, gradients = _in_pieces(*fns, axes, *leaves[n_params:])
     dvalue = jnp.zeros_like(value)
     for i, gradient in zip(moving, gradients, strict=True):
         tangent = dleaves[i] if i >= n_params else jnp.broadcast_to(dleaves[i], gradient.shape)
-        axes = tuple(range(1, gradient.ndim))
-        dvalue = dvalue + jnp.sum(gradient * tangent, axes)
+        dvalue = dvalue + jnp.sum(gradient * tangent, tuple(range(value.ndim, gradient.ndim)))
     return value, dvalue
 
 
@@ -105,24 +105,32 @@ def _saturate(gradient):
     return jnp.clip(gradient, -largest, largest)
 
 
-def piece_length(items: jax.Array) -> int:
-    """How many items of an array `[number, ...]` a CPU works on at once."""
+def piece_length(shape: Sequence[int]) -> int:
+    """How many items of this shape a CPU works on at once."""
     # With a power of two, batches of usual sizes leave no rest to compile anew.
-    most = max(1, PIECE_SIZE // max(1, math.prod(items.shape[1:])))
-    return min(len(items), 2 ** (most.bit_length() - 1))
+    most = max(1, PIECE_SIZE // max(1, math.prod(shape)))
+    return 2 ** (most.bit_length() - 1)
 
 
-def _in_pieces(fn, in_bands, *images):
-    number, length = len(images[0]), piece_length(images[0])
-    if number == length and in_bands is None:
-        return jax.vmap(fn)(*images)
+def _in_pieces(fn, in_bands, axes, *images):
+    def at_once(*images):
+        return for_each(fn, *images, axes=axes)
+
+    batch, item = images[0].shape[:-axes], images[0].shape[-axes:]
+    number = math.prod(batch)
+    if not isinstance(number, int) or not is_on_one_device(images[0]):
+        return at_once(*images)  # A symbolic number, of an export, has no pieces either.
+    length = min(number, piece_length(item))
+    if not number or (number == length and in_bands is None):
+        return at_once(*images)
 
     def in_pieces(*images):
         of_pair = in_bands or fn
+        images = [x.reshape(number, *item) for x in images]
         if number == 1:  # which a loop would copy
-            return jax.tree.map(lambda x: x[None], of_pair(*(x[0] for x in images)))
-        return jax.lax.map(lambda pair: of_pair(*pair), images, batch_size=length)
+            result = jax.tree.map(lambda x: x[None], of_pair(*(x[0] for x in images)))
+        else:
+            result = jax.lax.map(lambda pair: of_pair(*pair), images, batch_size=length)
+        return jax.tree.map(lambda x: x.reshape(*batch, *x.shape[1:]), result)
 
-    return jax.lax.platform_dependent(
-        *images, cpu=in_pieces, default=lambda *images: jax.vmap(fn)(*images)
-    )
+    return jax.lax.platform_dependent(*images, cpu=in_pieces, default=at_once)

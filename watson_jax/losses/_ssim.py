@@ -24,6 +24,8 @@ from jaxtyping import Array, Float
 
 from watson_jax._checks import check_pair
 from watson_jax.losses._pairs import map_pairs
+from watson_jax.transforms._batch import merge_axes, split_axis
+from watson_jax.transforms._blocks import multiply
 
 WINDOW_SIZE = 11
 _WINDOW = np.exp(-0.5 * (np.arange(-(WINDOW_SIZE // 2), WINDOW_SIZE // 2 + 1) / 1.5) ** 2)
@@ -34,6 +36,9 @@ C1, C2 = 0.01**2, 0.03**2
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 # Where halving four times, odd sides rounded up, leaves a whole window; or where every halving halves.
 MS_SSIM_MIN_SIZE = {"valid": (WINDOW_SIZE - 1) * 16 + 1, "zero": 16}
+
+# How many windows of a row or column one product takes: the cost of a pixel grows with it.
+_PART_LENGTH = 64
 
 # Mean contrast and structure below which the slope of their power is held: it is infinite at 0.
 _SLOPE_FLOOR = 1e-3
@@ -162,9 +167,9 @@ def _both(a, b):
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
 def _power(complement, weight):
     """1 - (1 - complement)^weight; 1 where the base is not positive."""
-    positive = complement < 1
-    log_base = jnp.log1p(-jnp.where(positive, complement, 0))
-    return jnp.where(positive, -jnp.expm1(weight * log_base), 1)
+    is_gone = complement >= 1  # This way round, NaN passes on.
+    log_base = jnp.log1p(-jnp.where(is_gone, 0, complement))
+    return jnp.where(is_gone, 1, -jnp.expm1(weight * log_base))
 
 
 @_power.defjvp
@@ -184,45 +189,45 @@ def _dissimilarities(x, y, difference, border):
 
 
 def _means_and_variances(planes, border):
-    """Mean and variance in the window around every pixel.
+    """Mean and variance in every window.
 
     A variance is a difference of mean squares, which loses as many digits as the mean is large, so
-    that each plane is taken relative to its overall mean. Outside the image it is 0, and less that mean.
+    that each plane is taken relative to its overall mean.
     """
     centre = jax.lax.stop_gradient(jnp.mean(planes, (-2, -1), keepdims=True))
-    centred = planes - centre
-    first, second = _blur(jnp.stack([centred, centred**2]), border)
     if border == "zero":
-        inside = np.outer(*(_window_matrix(n, border).sum(1) for n in planes.shape[-2:]))
-        outside = jnp.expand_dims(jnp.asarray(1 - inside, planes.dtype), range(planes.ndim - 2))
-        first = first - outside * centre
-        second = second + outside * centre**2
+        around = [(0, 0)] * (planes.ndim - 2) + [(WINDOW_SIZE // 2, WINDOW_SIZE // 2)] * 2
+        planes = jnp.pad(planes, around)
+    centred = planes - centre
+    first, second = _blur(jnp.stack([centred, centred**2]))
     # Rounding can leave a negative variance, which would let the denominator vanish.
     return first + centre, jnp.maximum(second - first**2, 0)
 
 
-def _blur(planes, border):
-    """Weighted means over the window, as products with banded matrices.
+def _blur(planes):
+    """Weighted means over every window that fits."""
+    for axis in (-1, -2):
+        planes = jnp.moveaxis(_blur_last_axis(jnp.moveaxis(planes, axis, -1)), -1, axis)
+    return planes
+
+
+def _blur_last_axis(planes):
+    """Weighted means over the windows along one axis, as products of its parts with a banded matrix.
 
     On a CPU a convolution takes 15 times as long. Sums of shifted planes take less, but not in the
     gradient: the compiler repeats what they are computed from for each of their shifts.
     """
-    rows, columns = (
-        jnp.asarray(_window_matrix(n, border), planes.dtype) for n in planes.shape[-2:]
-    )
-    planes = jnp.einsum("...hw,jw->...hj", planes, columns, precision="highest")
-    return jnp.einsum("ih,...hw->...iw", rows, planes, precision="highest")
-
-
-@functools.cache
-def _window_matrix(size: int, border: str) -> np.ndarray:
-    """The window as a banded matrix, with a row for each of its places along a side."""
-    reach = WINDOW_SIZE // 2
-    matrix = np.zeros((size, size + 2 * reach))
-    for centre in range(size):
-        matrix[centre, centre : centre + WINDOW_SIZE] = _WINDOW
-    matrix = matrix[:, reach:-reach]
-    return matrix if border == "zero" else matrix[reach:-reach]
+    overlap = WINDOW_SIZE - 1
+    number = planes.shape[-1] - overlap
+    length = min(max(number, overlap), _PART_LENGTH)
+    parts = -(-number // length)
+    rest = (parts + 1) * length - planes.shape[-1]
+    planes = jnp.pad(planes, [(0, 0)] * (planes.ndim - 1) + [(0, rest)])
+    planes = split_axis(planes, -1, length)
+    # The last windows of a part reach into the next.
+    windows = jnp.concatenate([planes[..., :-1, :], planes[..., 1:, :overlap]], -1)
+    band = sum(w * np.eye(length + overlap, length, -k) for k, w in enumerate(_WINDOW))
+    return merge_axes(multiply(windows, band), -2)[..., :number]
 
 
 def _halve(planes):
@@ -230,5 +235,4 @@ def _halve(planes):
     height, width = planes.shape[-2:]
     padding = [(0, 0)] * (planes.ndim - 2) + [(0, height % 2), (0, width % 2)]
     planes = jnp.pad(planes, padding, mode="edge")
-    *leading, height, width = planes.shape
-    return jnp.mean(planes.reshape(*leading, height // 2, 2, width // 2, 2), (-3, -1))
+    return jnp.mean(split_axis(split_axis(planes, -1, 2), -3, 2), (-3, -1))

@@ -20,6 +20,7 @@ from watson_jax.losses._watson_params import (
     WatsonParams,
     is_floor,
 )
+from watson_jax.transforms._batch import for_each, split_axis
 from watson_jax.transforms._blocks import BLOCK_SIZE
 
 
@@ -227,14 +228,12 @@ def _distances(coefficients, params, image, reference, options):
 def _maps(coefficients, params, image, reference, options):
     def one_pair(image, reference):
         seen = coefficients(image, reference, mean, options)
-        return formula.block_distances(params, formula.watson_terms(params, seen, options), options)
+        terms = formula.watson_terms(params, seen, options)
+        shares = formula.block_distances(params, terms, options)
+        return split_axis(shares, 0, -(-image.shape[1] // BLOCK_SIZE))
 
     mean = _batch_mean(coefficients, reference, options)
-    *batch, height, width, channels = image.shape
-    blocks = jax.vmap(one_pair)(
-        *(x.reshape(-1, height, width, channels) for x in (image, reference))
-    )
-    return blocks.reshape(*batch, -(-height // BLOCK_SIZE), -(-width // BLOCK_SIZE))
+    return for_each(one_pair, image, reference)
 
 
 def _batch_mean(coefficients, reference, options):

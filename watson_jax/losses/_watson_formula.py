@@ -22,6 +22,7 @@ from watson_jax.losses._phase import angle_between
 from watson_jax.losses._pooling import p_norm
 from watson_jax.losses._watson_params import WatsonDftParams, WatsonParams
 from watson_jax.transforms import pad_to_blocks, split_blocks
+from watson_jax.transforms._batch import merge_axes
 from watson_jax.transforms._blocks import BLOCK_SIZE, mean_of_blocks
 from watson_jax.transforms._color import split_channels
 from watson_jax.transforms._folded import (
@@ -186,8 +187,8 @@ def unless_equal(
     power below 1, would keep identical images apart.
     """
     differs = split_blocks(pad_to_blocks(image)) != split_blocks(pad_to_blocks(reference))
-    differs = jnp.any(differs, (-3, -2, -1)).reshape(1, -1, 1)
-    return jnp.where(differs, values, 0)
+    differs = jnp.any(differs, (-3, -2, -1)).ravel()
+    return jnp.where(differs[None, :, None], values, 0)
 
 
 def amplitude(real: Array, imaginary: Array, rotation: complex | np.ndarray = 1) -> Array:
@@ -239,6 +240,6 @@ def per_channel(x: Float[Array, " channels"]) -> Float[Array, "channels 1 1"]:
 
 
 def per_frequency(x: Float[Array, "channels 8 half"]) -> Float[Array, "channels 1 frequencies"]:
-    flat = x.reshape(*x.shape[:-2], 1, -1)
+    flat = merge_axes(x, -2)[..., None, :]
     # Those of the DCT are 64, those of the DFT 40.
     return flat[..., DCT_ORDER] if flat.shape[-1] == len(DCT_ORDER) else flat

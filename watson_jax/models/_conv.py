@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from watson_jax._sharding import is_on_one_device, vary_alike
 from watson_jax.models import _winograd
 
 # Pieces of a batch, small enough that what is made of them stays in a CPU's cache.
@@ -26,7 +27,6 @@ _native = functools.partial(
 )
 
 
-@jax.custom_vjp
 def conv_3x3(
     image: Float[Array, "batch height width inputs"],
     kernel: Float[Array, "3 3 inputs outputs"],
@@ -35,13 +35,21 @@ def conv_3x3(
 
     CPUs do it their own way here, up to three times as fast. And for the gradient with respect to the
     kernel, XLA convolves with windows as large as the image, which on a CPU takes up to ten times as
-    long as the convolution itself; there it is matrix products here.
+    long as the convolution itself; there it is matrix products here. On explicit meshes, whose types
+    these do not follow, it is all left to XLA.
     """
+    if jax.typeof(image).sharding.mesh.explicit_axes:
+        return _native(image, kernel)
+    return _conv_3x3(*vary_alike(image, kernel))
+
+
+@jax.custom_vjp
+def _conv_3x3(image: Array, kernel: Array) -> Array:
     return jax.lax.platform_dependent(image, kernel, cpu=_on_cpu, default=_native)
 
 
 def _forward(image: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-    return conv_3x3(image, kernel), (image, kernel)
+    return _conv_3x3(image, kernel), (image, kernel)
 
 
 def _backward(saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
@@ -50,10 +58,10 @@ def _backward(saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array
     of_kernel = jax.lax.platform_dependent(
         image, gradient, cpu=_kernel_gradient_on_cpu, default=_native_kernel_gradient
     )
-    return conv_3x3(gradient, turned), of_kernel
+    return _conv_3x3(gradient, turned), of_kernel
 
 
-conv_3x3.defvjp(_forward, _backward)
+_conv_3x3.defvjp(_forward, _backward)
 
 
 def conv_general_dilated(image: Array, kernel: Array, *_: Any, **__: Any) -> Array:
@@ -63,7 +71,7 @@ def conv_general_dilated(image: Array, kernel: Array, *_: Any, **__: Any) -> Arr
 
 def _native_kernel_gradient(image: Array, gradient: Array) -> Array:
     shape = (3, 3, image.shape[-1], gradient.shape[-1])
-    kernel = jnp.zeros(shape, image.dtype)  # it is linear: any kernel will do
+    kernel, image = vary_alike(jnp.zeros(shape, image.dtype), image)  # it is linear: any will do
     return jax.vjp(lambda kernel: _native(image, kernel), kernel)[1](gradient)[0]
 
 
@@ -73,7 +81,7 @@ def _on_cpu(image: Array, kernel: Array) -> Array:
     return jax.lax.map(
         lambda image: _winograd.convolve(image[None], kernel)[0],
         image,
-        batch_size=_winograd_images(image),
+        batch_size=_at_once(image, _winograd_images(image)),
     )
 
 
@@ -82,6 +90,7 @@ def _kernel_gradient_on_cpu(image: Array, gradient: Array) -> Array:
         of_piece, size = _winograd.kernel_gradient, _winograd_images(image)
     else:
         of_piece, size = _kernel_gradient, _IMAGES_AT_ONCE
+    size = _at_once(image, size)
     number = image.shape[0] // size * size
 
     def pieces(x: Array) -> Array:
@@ -90,7 +99,8 @@ def _kernel_gradient_on_cpu(image: Array, gradient: Array) -> Array:
     def add(total: Array, piece: tuple[Array, Array]) -> tuple[Array, None]:
         return total + of_piece(*piece), None
 
-    total = jnp.zeros((3, 3, image.shape[-1], gradient.shape[-1]), image.dtype)
+    zero = jnp.zeros((3, 3, image.shape[-1], gradient.shape[-1]), image.dtype)
+    total, _ = vary_alike(zero, image)
     total, _ = jax.lax.scan(add, total, (pieces(image), pieces(gradient)))
     rest = image[number:], gradient[number:]
     return add(total, rest)[0] if len(rest[0]) else total
@@ -104,6 +114,11 @@ def _suits_winograd(image: Array, *, outputs: int) -> bool:
 
 def _winograd_images(image: Array) -> int:
     return max(1, _PIXELS_AT_ONCE // (image.shape[1] * image.shape[2]))
+
+
+def _at_once(image: Array, number: int) -> int:
+    """The length of a piece: all that there is where a loop would gather what devices share."""
+    return number if is_on_one_device(image) else max(1, image.shape[0])
 
 
 def _kernel_gradient(image: Array, gradient: Array) -> Array:

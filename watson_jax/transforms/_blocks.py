@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from watson_jax.transforms._batch import for_each, merge_axes, split_axis
+
 BLOCK_SIZE = 8
 
 
@@ -30,8 +32,10 @@ def pad_to_blocks(
       (32, 32, 1)
     """
     height, width = image.shape[-3:-1]
-    padding = [(0, 0)] * (image.ndim - 3) + [(0, -height % 8), (0, -width % 8), (0, 0)]
-    return jnp.pad(image, padding, mode="edge") if np.any(padding) else image
+    padding = ((0, -height % 8), (0, -width % 8), (0, 0))
+    if not np.any(padding):
+        return image
+    return for_each(lambda x: jnp.pad(x, padding, mode="edge"), image)
 
 
 def split_blocks(
@@ -56,14 +60,13 @@ def split_blocks(
         raise ValueError(
             f"`image` must be [..., height, width, channels], got shape {image.shape}."
         )
-    *batch, height, width, channels = image.shape
+    height, width = image.shape[-3:-1]
     if height % BLOCK_SIZE or width % BLOCK_SIZE:
         raise ValueError(
             f"`image` sides must be multiples of {BLOCK_SIZE}, got {height}x{width}; "
             "pass it through `pad_to_blocks` first."
         )
-    rows, columns = height // BLOCK_SIZE, width // BLOCK_SIZE
-    blocks = image.reshape(*batch, rows, BLOCK_SIZE, columns, BLOCK_SIZE, channels)
+    blocks = split_axis(split_axis(image, -2, BLOCK_SIZE), -4, BLOCK_SIZE)
     return jnp.moveaxis(blocks, -4, -3)
 
 
@@ -82,19 +85,17 @@ def merge_blocks(
       >>> merge_blocks(jnp.ones((2, 3, 8, 8, 1))).shape
       (16, 24, 1)
     """
-    *batch, rows, columns, _, _, channels = blocks.shape
-    image = jnp.moveaxis(blocks, -3, -4)
-    return image.reshape(*batch, rows * BLOCK_SIZE, columns * BLOCK_SIZE, channels)
+    return merge_axes(merge_axes(jnp.moveaxis(blocks, -3, -4), -5), -3)
 
 
 def mean_of_blocks(
     image: Float[Array, "*batch height width channels"],
 ) -> Float[Array, "*batch rows columns channels"]:
     """The mean of every 8x8 block; sides are multiples of 8."""
-    *batch, height, width, channels = image.shape
-    rows, columns = height // BLOCK_SIZE, width // BLOCK_SIZE
+    channels = image.shape[-1]
     # As a product: see `_sum_by_product` of the p-norm.
-    lines = image.reshape(*batch, rows, BLOCK_SIZE, columns, BLOCK_SIZE * channels)
+    lines = split_axis(merge_axes(image, -2), -1, BLOCK_SIZE * channels)
+    lines = split_axis(lines, -3, BLOCK_SIZE)
     mean = np.tile(np.eye(channels), (BLOCK_SIZE, 1)) / BLOCK_SIZE**2
     return jnp.sum(multiply(lines, mean), -3)
 

@@ -6,6 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from watson_jax._checks import check_floating
+
 # Rows Y, Cb, Cr; columns R, G, B. The chroma rows add up to 0.
 YCBCR_MATRIX = np.array(
     [
@@ -29,10 +31,14 @@ def rgb_to_ycbcr(image: Float[Array, "*batch 3"]) -> Float[Array, "*batch 3"]:
     Returns:
       Y, Cb, Cr in [0, 1], shape `[..., 3]`.
 
+    Raises:
+      TypeError: if `image` is not floating point.
+
     Example:
       >>> rgb_to_ycbcr(jnp.array([1.0, 1.0, 1.0])).tolist()
       [1.0, 0.5, 0.5]
     """
+    check_floating("image", image)
     return jnp.stack(ycbcr_planes(image), axis=-1)
 
 
@@ -68,10 +74,14 @@ def ycbcr_to_rgb(image: Float[Array, "*batch 3"]) -> Float[Array, "*batch 3"]:
     Returns:
       RGB, shape `[..., 3]`; not clipped.
 
+    Raises:
+      TypeError: if `image` is not floating point.
+
     Example:
       >>> ycbcr_to_rgb(jnp.array([1.0, 0.5, 0.5])).tolist()
       [1.0, 1.0, 1.0]
     """
+    check_floating("image", image)
     inverse = jnp.asarray(np.linalg.inv(YCBCR_MATRIX).T, image.dtype)
     offset = jnp.asarray([0, 0.5, 0.5], image.dtype)
     return jnp.matmul(image - jnp.broadcast_to(offset, image.shape), inverse, precision="highest")

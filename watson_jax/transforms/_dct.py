@@ -9,6 +9,8 @@ import numpy as np
 from jax.lax import Precision
 from jaxtyping import Array, Float
 
+from watson_jax._checks import check_floating
+from watson_jax.transforms._batch import merge_axes, split_axis
 from watson_jax.transforms._blocks import BLOCK_SIZE, merge_blocks, split_blocks, transform_blocks
 
 
@@ -39,15 +41,17 @@ def block_dct(
       the DC coefficient at `[0, 0]` is eight times the mean of the block.
 
     Raises:
+      TypeError: if `image` is not floating point.
       ValueError: if a side is not a multiple of 8.
 
     Example:
       >>> block_dct(jnp.ones((16, 24, 1))).shape
       (2, 3, 8, 8, 1)
     """
+    check_floating("image", image)
     blocks = jnp.moveaxis(split_blocks(image), -1, -3)
-    flat = blocks.reshape(*blocks.shape[:-2], BLOCK_SIZE**2)
-    return jnp.moveaxis(transform_blocks(flat, DCT_BASIS).reshape(blocks.shape), -3, -1)
+    coefficients = transform_blocks(merge_axes(blocks, -2), DCT_BASIS)
+    return jnp.moveaxis(split_axis(coefficients, -1, BLOCK_SIZE), -3, -1)
 
 
 def inverse_block_dct(
@@ -61,11 +65,15 @@ def inverse_block_dct(
     Returns:
       Shape `[..., 8 rows, 8 columns, C]`.
 
+    Raises:
+      TypeError: if `coefficients` are not floating point.
+
     Example:
       >>> image = jnp.linspace(0, 1, 64).reshape(8, 8, 1)
       >>> bool(jnp.allclose(inverse_block_dct(block_dct(image)), image, atol=1e-6))
       True
     """
+    check_floating("coefficients", coefficients)
     matrix = jnp.asarray(DCT_MATRIX, coefficients.dtype)
     blocks = jnp.einsum(
         "...uvc,ui,vj->...ijc", coefficients, matrix, matrix, precision=Precision.HIGHEST

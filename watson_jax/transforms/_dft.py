@@ -7,6 +7,8 @@ import numpy as np
 from jax.lax import Precision, complex
 from jaxtyping import Array, Complex, Float
 
+from watson_jax._checks import check_floating
+from watson_jax.transforms._batch import merge_axes, split_axis
 from watson_jax.transforms._blocks import BLOCK_SIZE, merge_blocks, split_blocks, transform_blocks
 
 HALF = BLOCK_SIZE // 2 + 1
@@ -51,16 +53,18 @@ def block_dft(
       the DC coefficient at `[0, 0]` is the mean of the block.
 
     Raises:
+      TypeError: if `image` is not floating point.
       ValueError: if a side is not a multiple of 8.
 
     Example:
       >>> block_dft(jnp.ones((16, 24, 1))).shape
       (2, 3, 8, 5, 1)
     """
+    check_floating("image", image)
     blocks = jnp.moveaxis(split_blocks(image), -1, -3)
-    flat = blocks.reshape(*blocks.shape[:-2], BLOCK_SIZE**2)
+    flat = merge_axes(blocks, -2)
     coefficients = complex(transform_blocks(flat, _REAL), transform_blocks(flat, _IMAGINARY))
-    return jnp.moveaxis(coefficients.reshape(*flat.shape[:-1], BLOCK_SIZE, HALF), -3, -1)
+    return jnp.moveaxis(split_axis(coefficients, -1, HALF), -3, -1)
 
 
 def inverse_block_dft(
@@ -74,11 +78,15 @@ def inverse_block_dft(
     Returns:
       Real, shape `[..., 8 rows, 8 columns, C]`.
 
+    Raises:
+      TypeError: if `coefficients` are not floating point.
+
     Example:
       >>> image = jnp.linspace(0, 1, 64).reshape(8, 8, 1)
       >>> bool(jnp.allclose(inverse_block_dft(block_dft(image)), image, atol=1e-6))
       True
     """
+    check_floating("coefficients", coefficients, jnp.inexact)
     basis = BLOCK_SIZE**2 * DFT_BASIS * MULTIPLICITY[:, None, None]
     # Re(conj(basis) c), summed over the half spectrum.
     real, imaginary = (

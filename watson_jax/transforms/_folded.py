@@ -12,6 +12,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from watson_jax.transforms._batch import merge_axes, split_axis
 from watson_jax.transforms._blocks import BLOCK_SIZE, multiply, transform_blocks
 from watson_jax.transforms._color import split_channels
 from watson_jax.transforms._dct import DCT_BASIS
@@ -29,13 +30,13 @@ def folded_blocks(
       image: RGB or grey; sides are multiples of 8.
     """
     channels = split_channels(image)
-    *batch, height, width = channels.shape
-    shape = (*batch, height // BLOCK_SIZE, BLOCK_SIZE, width // BLOCK_SIZE, BLOCK_SIZE)
-    upper, lower = lax.split(channels.reshape(shape), [BLOCK_SIZE // 2] * 2, len(shape) - 3)
-    lower = lax.rev(lower, (len(shape) - 3, len(shape) - 1))
+    # [..., rows, 8, columns, 8]
+    blocks = split_axis(split_axis(channels, -1, BLOCK_SIZE), -3, BLOCK_SIZE)
+    upper, lower = lax.split(blocks, [BLOCK_SIZE // 2] * 2, blocks.ndim - 3)
+    lower = lax.rev(lower, (blocks.ndim - 3, blocks.ndim - 1))
 
     def flatten(halves):
-        return jnp.moveaxis(halves, -2, -3).reshape(*batch, -1, _HALF_BLOCK)
+        return merge_axes(merge_axes(jnp.moveaxis(halves, -2, -3), -2), -3)
 
     return flatten(upper + lower), flatten(upper - lower)
 

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from watson_jax._checks import check_pair
+from watson_jax.transforms._batch import for_each
 
 MAX_SHIFT = 4
 
@@ -43,29 +44,23 @@ def grid_shift(
     """
     check_pair(image, reference, channels=())
     offset = jnp.asarray(offset)
-    if not isinstance(offset, jax.core.Tracer):
-        concrete = np.asarray(offset)
-        if (
-            concrete.shape != (2,)
-            or not np.issubdtype(concrete.dtype, np.integer)
-            or np.any(np.abs(concrete) > MAX_SHIFT)
-        ):
-            raise ValueError(
-                "`offset` must be two whole numbers (vertical, horizontal) from "
-                f"{-MAX_SHIFT} to {MAX_SHIFT}, got {concrete.tolist()}."
-            )
-    vertical, horizontal = offset
+    is_traced = isinstance(offset, jax.core.Tracer)
+    is_two_whole_numbers = offset.shape == (2,) and jnp.issubdtype(offset.dtype, jnp.integer)
+    clipped = jnp.clip(offset.astype(jnp.int32), -MAX_SHIFT, MAX_SHIFT)
+    if not is_two_whole_numbers or not (is_traced or np.array_equal(clipped, offset)):
+        raise ValueError(
+            "`offset` must be two whole numbers (vertical, horizontal) from "
+            f"{-MAX_SHIFT} to {MAX_SHIFT}, got {jax.typeof(offset) if is_traced else offset.tolist()}."
+        )
+    vertical, horizontal = clipped + MAX_SHIFT
 
     def shift(x):
-        padding = [(0, 0)] * (x.ndim - 3) + [(MAX_SHIFT, MAX_SHIFT)] * 2 + [(0, 0)]
-        padded = jnp.pad(x, padding, mode="edge")
-        for axis, start in ((-3, vertical), (-2, horizontal)):
-            padded = jax.lax.dynamic_slice_in_dim(
-                padded, start + MAX_SHIFT, x.shape[axis], axis % x.ndim
-            )
-        return padded
+        padded = jnp.pad(x, ((MAX_SHIFT, MAX_SHIFT), (MAX_SHIFT, MAX_SHIFT), (0, 0)), mode="edge")
+        return jax.lax.dynamic_slice(
+            padded, (vertical, horizontal, jnp.zeros_like(vertical)), x.shape
+        )
 
-    return shift(jnp.asarray(image)), shift(jnp.asarray(reference))
+    return for_each(shift, jnp.asarray(image)), for_each(shift, jnp.asarray(reference))
 
 
 def random_grid_shift(

@@ -1,0 +1,219 @@
+"""Losses, maps and shifts of batches on four devices; `test_sharding.py` starts a process for them.
+
+Every loss has a gradient with weights of both signs over the devices, so that one that is added up over
+devices too often, or not at all, shows.
+"""
+
+import functools
+import math
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+import watson_jax as wj
+from tests.example_losses import NAMES, SIZE, example_loss
+from tests.images import noise
+from watson_jax.losses import _pairs
+from watson_jax.models._conv import conv_3x3
+
+DEVICES, PAIRS = 4, 8
+WEIGHTS = np.float32([1, -1, 2, 1, -3, 0.5, -1, -0.5])
+BATCH, SAME = P("devices"), P()
+
+# L1 is as L2 here, and the networks of LPIPS differ by their layers alone.
+LOSSES = [name for name in NAMES if name not in ("l1", "lpips-vgg", "lpips-squeeze")]
+
+pytestmark = pytest.mark.skipif(jax.device_count() != DEVICES, reason="needs four devices")
+
+
+@pytest.fixture(autouse=True)
+def small_pieces(monkeypatch):
+    """More than one piece for each device."""
+    monkeypatch.setattr(_pairs, "PIECE_SIZE", SIZE * SIZE * 3)
+
+
+def mesh(kind):
+    return jax.make_mesh((DEVICES,), ("devices",), (kind,))
+
+
+def pair():
+    return tuple(np.asarray(noise(seed, PAIRS, SIZE, SIZE, 3)) for seed in (1, 2))
+
+
+def weighted(fn, params, image, reference, weights=WEIGHTS):
+    return jnp.sum(weights * fn(params, image, reference))
+
+
+def assert_close(found, expected):
+    """Relative to the norm of each array."""
+    for a, b in zip(*map(jax.tree.leaves, jax.device_get((found, expected))), strict=True):
+        assert np.linalg.norm(a - b) <= 1e-4 * np.linalg.norm(b)
+
+
+@functools.cache
+def expected_gradients(name):
+    loss = example_loss(name, "rgb")
+    gradient = jax.grad(functools.partial(weighted, loss.fn), argnums=(0, 1, 2))
+    return jax.device_get(jax.jit(gradient)(loss.params, *pair()))
+
+
+def run(fn, *arguments):
+    """Compiles, makes sure that nothing as large as an image is gathered, and runs."""
+    compiled = jax.jit(fn).lower(*arguments).compile()
+    for shape in re.findall(r"= \w+\[([\d,]*)\]\S* all-gather", compiled.as_text()):
+        assert math.prod(map(int, shape.split(","))) < PAIRS * SIZE * SIZE, shape
+    return compiled(*arguments)
+
+
+def over_batch(found):
+    return all(
+        leaf.sharding.spec[0] == "devices" and leaf.shape[0] == PAIRS
+        for leaf in jax.tree.leaves(found)
+    )
+
+
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=str)
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_keep_the_batch_where_it_is(name, kind):
+    loss = example_loss(name, "rgb")
+
+    def both(params, *images):
+        gradient = jax.grad(functools.partial(weighted, loss.fn), argnums=(0, 1, 2))
+        return loss.fn(params, *images), *gradient(params, *images)
+
+    with jax.set_mesh(used := mesh(kind)):
+        params = jax.device_put(loss.params, NamedSharding(used, SAME))
+        images = jax.device_put(pair(), NamedSharding(used, BATCH))
+        values, *gradients = run(both, params, *images)
+        assert over_batch([values, gradients[1:]])
+    assert_close(gradients, expected_gradients(name))
+
+
+@pytest.mark.parametrize("name", ["ssim", "adaptive", "watson-dct", "watson-dft"])
+def test_gradients_under_shard_map_are_the_true_ones(name):
+    loss = example_loss(name, "rgb")
+
+    def total(*arguments):
+        return jax.lax.psum(weighted(loss.fn, *arguments), "devices")
+
+    spread = jax.shard_map(
+        total, mesh=mesh(AxisType.Auto), in_specs=(SAME, BATCH, BATCH, BATCH), out_specs=SAME
+    )
+    gradient = jax.grad(spread, argnums=(0, 1, 2))
+    found = run(gradient, loss.params, *pair(), WEIGHTS)
+    assert_close(found, expected_gradients(name))
+
+
+def test_gradients_are_taken_inside_of_shard_map_too():
+    loss = example_loss("watson-dft", "rgb")
+
+    def gradient(*arguments):
+        return jax.grad(
+            lambda *a: jax.lax.psum(weighted(loss.fn, *a), "devices"), argnums=(0, 1, 2)
+        )(*arguments)
+
+    specs = (SAME, BATCH, BATCH)
+    spread = jax.shard_map(
+        gradient, mesh=mesh(AxisType.Auto), in_specs=(*specs, BATCH), out_specs=specs
+    )
+    found = run(spread, loss.params, *pair(), WEIGHTS)
+    assert_close(found, expected_gradients("watson-dft"))
+
+
+@pytest.mark.parametrize("kind", [AxisType.Explicit, AxisType.Manual], ids=str)
+@pytest.mark.parametrize("name", ["ssim", "watson-dct"])
+def test_one_image_compared_with_many(name, kind):
+    loss = example_loss(name, "rgb")
+    (image, *_), reference = pair()
+
+    def total(image, reference, weights):
+        repeated = jnp.broadcast_to(image, reference.shape)
+        return weighted(loss.fn, loss.params, repeated, reference, weights)
+
+    expected = jax.jit(jax.grad(total))(image, reference, WEIGHTS)
+    if kind == AxisType.Manual:
+        found = jax.jit(
+            jax.grad(
+                jax.shard_map(
+                    lambda *arguments: jax.lax.psum(total(*arguments), "devices"),
+                    mesh=mesh(AxisType.Auto),
+                    in_specs=(SAME, BATCH, BATCH),
+                    out_specs=SAME,
+                )
+            )
+        )(image, reference, WEIGHTS)
+    else:
+        with jax.set_mesh(used := mesh(kind)):
+            reference = jax.device_put(reference, NamedSharding(used, BATCH))
+            found = jax.jit(jax.grad(total))(image, reference, WEIGHTS)
+    assert_close(found, expected)
+
+
+def test_large_images_in_bands(monkeypatch):
+    expected_gradients("watson-dct")
+    monkeypatch.setattr(_pairs, "LARGE_IMAGE", SIZE * SIZE)
+    jax.clear_caches()  # The size is read when a shape is compiled.
+    test_gradients_under_shard_map_are_the_true_ones("watson-dct")
+    jax.clear_caches()
+
+
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=str)
+def test_maps_shifts_and_transforms(kind):
+    losses = [example_loss(name, "rgb") for name in ("watson-dft", "watson-dct")]
+
+    def everything(image, reference):
+        cut_image, cut_reference = image[:, :-2, :-2], reference[:, :-2, :-2]
+        return (
+            wj.watson_dft_map(losses[0].params, cut_image, cut_reference),
+            wj.watson_dct_map(losses[1].params, image, reference),
+            wj.watson_dft(losses[0].params, image, reference, luminance="batch"),
+            jax.vmap(jax.grad(losses[0]))(image, reference),
+            wj.random_grid_shift(jax.random.key(0), image, reference),
+            wj.inverse_block_dft(wj.block_dft(image)),
+            wj.inverse_block_dct(wj.block_dct(image)),
+            wj.ycbcr_to_rgb(wj.rgb_to_ycbcr(image)),
+        )
+
+    expected = jax.jit(everything)(*pair())
+    with jax.set_mesh(used := mesh(kind)):
+        found = run(everything, *jax.device_put(pair(), NamedSharding(used, BATCH)))
+        assert over_batch(found)
+    assert_close(found, expected)
+
+
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit, AxisType.Manual], ids=str)
+@pytest.mark.parametrize("channels", [4, 32])
+def test_convolution(kind, channels):
+    image, kernel = noise(1, PAIRS, 8, 8, channels), noise(2, 3, 3, channels, channels)
+    image, kernel = np.asarray(image) - 0.5, np.asarray(kernel) - 0.5
+
+    def total(conv, image, kernel):
+        return jnp.sum(conv(image, kernel) ** 2)
+
+    native = functools.partial(
+        jax.lax.conv_general_dilated,
+        window_strides=(1, 1),
+        padding="SAME",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+    expected = jax.jit(jax.grad(functools.partial(total, native), (0, 1)))(image, kernel)
+    if kind == AxisType.Manual:
+        spread = jax.shard_map(
+            lambda *x: jax.lax.psum(total(conv_3x3, *x), "devices"),
+            mesh=mesh(AxisType.Auto),
+            in_specs=(BATCH, SAME),
+            out_specs=SAME,
+        )
+        found = jax.jit(jax.grad(spread, (0, 1)))(image, kernel)
+    else:
+        with jax.set_mesh(used := mesh(kind)):
+            image = jax.device_put(image, NamedSharding(used, BATCH))
+            kernel = jax.device_put(kernel, NamedSharding(used, SAME))
+            found = jax.jit(jax.grad(functools.partial(total, conv_3x3), (0, 1)))(image, kernel)
+            assert over_batch(found[0])
+    assert_close(found, expected)
