@@ -12,6 +12,8 @@ from absl import app, flags, logging
 
 Config = TypeVar("Config")
 
+_LONGEST_CLAUSE = 300
+
 
 class UserError(ValueError):
     """Something that the person at the keyboard can put right; the text is one sentence."""
@@ -39,6 +41,13 @@ def user_errors(*, rename: dict[str, str] | None = None) -> Iterator[None]:
         for old, new in (rename or {}).items():
             text = text.replace(old, new)
         raise UserError(text) from error
+
+
+def clause(error: Exception) -> str:
+    """What an error says, as part of a sentence: its first line, not endless, without a full stop."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    text = lines[0] if len(lines[0]) <= _LONGEST_CLAUSE else f"{lines[0][:_LONGEST_CLAUSE]}…"
+    return text.rstrip(" .")
 
 
 def check_choice(flag: str, value: str, choices: Iterable[str]) -> None:

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import _checkpoints, _devices
+from experiments import _checkpoints, _devices, _workdir
 from experiments._cli import UserError
 from experiments.vae import data, figures, sweep, train
 from experiments.vae.configs import PRESETS, VaeConfig
@@ -183,13 +183,100 @@ def test_what_is_used_next_is_prepared_meanwhile():
 
 
 def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch):
+    state = {"x": np.zeros(10_000_000)}
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10_000_000))
+        with pytest.raises(
+            UserError, match=r"it needs 80.0 MB, 10.0 MB are free; there is none yet, so make room"
+        ):
+            _checkpoints.save(tmp_path, 1, state)
     _checkpoints.save(tmp_path, 1, {"x": np.zeros(3)})
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10_000_000))
     with pytest.raises(
         UserError, match=r"it needs 80.0 MB, 10.0 MB are free; the last one is kept"
     ):
-        _checkpoints.save(tmp_path, 2, {"x": np.zeros(10_000_000)})
+        _checkpoints.save(tmp_path, 2, state)
     assert _checkpoints.latest_step(tmp_path) == 1
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda folder: cut(folder / "default" / "_METADATA"), "its file default/_METADATA is damaged"),
+        (lambda folder: (folder / "default" / "_METADATA").unlink(), "default/_METADATA is missing"),
+        (
+            lambda folder: cut(max(folder.rglob("*"), key=lambda path: path.stat().st_size)),
+            "its file default/.* is damaged",
+        ),
+        (lambda folder: shutil.rmtree(folder / "default") or (folder / "checksums.json").unlink(), ""),
+        (lambda folder: cut(folder / "checksums.json"), "delimiter|Unterminated|property name"),
+    ],
+)  # fmt: skip
+def test_a_damaged_checkpoint_is_passed_over_and_named(damage, reason, tmp_path, capsys):
+    states = [{"x": np.random.default_rng(step).random((50, 40))} for step in range(4)]
+    for step in (1, 2):
+        _checkpoints.save(tmp_path, step, states[step])
+    damage(tmp_path / "checkpoints" / "2")
+    found = _checkpoints.restore(tmp_path, states[0])
+    np.testing.assert_array_equal(found["x"], states[1]["x"])
+    said = capsys.readouterr().err
+    assert re.search(f"the checkpoint of step 2 cannot be used .*{reason}.*; that of step 1", said)
+    assert said.count("\n") == 1
+    assert ".." not in said
+    # The run goes on and replaces it.
+    _checkpoints.save(tmp_path, 2, states[3])
+    np.testing.assert_array_equal(_checkpoints.restore(tmp_path, states[0])["x"], states[3]["x"])
+    for step in (1, 2):
+        damage(tmp_path / "checkpoints" / str(step))
+    with pytest.raises(
+        UserError, match=r"step 2 cannot be used .* step 1 cannot .*start anew"
+    ) as info:
+        _checkpoints.restore(tmp_path, states[0])
+    assert "\n" not in str(info.value)
+
+
+def test_a_checkpoint_counts_only_with_its_lines_of_metrics(finished, tmp_path, capsys):
+    workdir = tmp_path / "run"
+    shutil.copytree(finished[0], workdir)
+    metrics = workdir / "metrics.jsonl"
+    first, second = metrics.read_text().splitlines()
+    metrics.write_text(f"{first}\n{first}\n{second[:-9]}")  # two processes wrote, one was killed
+    assert [row["epoch"] for row in _workdir.read_metrics(workdir)] == [1]
+    assert train.restore(workdir, train.set_up(SMOKE)).step == 24
+    assert (
+        "step 48 cannot be used (metrics.jsonl lacks lines of its epochs)"
+        in capsys.readouterr().err
+    )
+    for damaged in ('[1]\n"epoch"\n{"epoch": [1]}\n\xff', ""):
+        metrics.write_text(damaged, encoding="latin-1")
+        with pytest.raises(UserError, match=r"metrics\.jsonl lacks lines"):
+            train.train_and_evaluate(SMOKE, workdir)
+    metrics.write_text(f"{second}\n{first}\n")
+    assert [row["epoch"] for row in _workdir.read_metrics(workdir)] == [1, 2]
+
+
+def test_one_process_at_a_time_has_a_folder(tmp_path):
+    with _workdir.open_workdir(tmp_path, SMOKE, resume=True) as there:
+        assert not there
+        with pytest.raises(UserError, match=r"^--workdir=.* is in use by another process; wait"):
+            train.train_and_evaluate(SMOKE, tmp_path)
+    with _workdir.open_workdir(tmp_path, SMOKE, resume=True) as there:
+        assert there
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff", b""])
+def test_a_damaged_configuration_is_named(content, tmp_path):
+    (tmp_path / "config.json").write_bytes(content)
+    for use in (
+        lambda: train.train_and_evaluate(SMOKE, tmp_path),
+        lambda: _workdir.default_workdir(tmp_path, SMOKE, resume=True),
+    ):
+        with pytest.raises(UserError, match=r"config.json is damaged \(.*\); put back a copy"):
+            use()
 
 
 def test_a_failed_write_is_one_sentence(tmp_path):

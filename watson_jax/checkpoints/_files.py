@@ -33,3 +33,26 @@ def atomic_write(path: pathlib.Path) -> Iterator[BinaryIO]:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
+
+
+@contextlib.contextmanager
+def locked(path: pathlib.Path, *, wait: bool) -> Iterator[None]:
+    """Holds the lock that is a file; the system lets go of it if this process is killed.
+
+    Args:
+      path: the file, which is made if need be and stays.
+      wait: whether to wait while another process holds it.
+
+    Raises:
+      BlockingIOError: if another one holds it and this one is not to wait.
+    """
+    with open(path, "wb") as file:
+        try:
+            import fcntl  # not on Windows
+
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise
+        except (ImportError, OSError):  # nor does every file system know locks
+            pass
+        yield
