@@ -117,6 +117,12 @@ def _read(workdir: Path, step: int, template: State, most: int | None) -> State:
     target: Any = jax.tree.map(ocp.utils.to_shape_dtype_struct, _named(template))
     with _manager(workdir) as manager:
         arrays = manager.restore(step, args=ocp.args.StandardRestore(target))
+    for name, expected in target.items():  # Orbax makes any shape of any other
+        if arrays[name].shape != expected.shape:
+            raise ValueError(
+                f"its array {name} has the shape {arrays[name].shape}, expected {expected.shape}: the "
+                "data have another size now"
+            )
     leaves = [arrays[name] for name in _named(template)]
     return jax.tree.unflatten(jax.tree.structure(template), leaves)
 
