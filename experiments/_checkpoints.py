@@ -15,8 +15,9 @@ import orbax.checkpoint as ocp
 from absl import logging
 
 from experiments import _devices
-from experiments._cli import UserError, clause
+from experiments._cli import UserError
 from experiments._workdir import write_json
+from watson_jax.checkpoints._errors import clause
 
 FOLDER = "checkpoints"
 KEEP = 2

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import difflib
+import math
 import sys
 import typing
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,9 +11,9 @@ from typing import Any, NoReturn, TypeVar
 
 from absl import app, flags, logging
 
-Config = TypeVar("Config")
+from watson_jax.checkpoints._errors import clause, plain
 
-_LONGEST_CLAUSE = 300
+Config = TypeVar("Config")
 
 
 class UserError(ValueError):
@@ -34,20 +35,35 @@ def user_errors(*, rename: dict[str, str] | None = None) -> Iterator[None]:
     except UserError:
         raise
     except (ValueError, TypeError, ImportError, OSError) as error:
-        if isinstance(error, OSError) and error.strerror:
-            text = f"{error.filename}: {error.strerror}." if error.filename else error.strerror
-        else:
-            text = str(error)
+        text = _sentence(error)
         for old, new in (rename or {}).items():
             text = text.replace(old, new)
         raise UserError(text) from error
 
 
-def clause(error: Exception) -> str:
-    """What an error says, as part of a sentence: its first line, not endless, without a full stop."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    text = lines[0] if len(lines[0]) <= _LONGEST_CLAUSE else f"{lines[0][:_LONGEST_CLAUSE]}…"
-    return text.rstrip(" .")
+def _sentence(error: Exception) -> str:
+    """The text of an error; the system's own have none that is a sentence."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'The file system'}: {clause(OSError(error.strerror))}."
+    return str(error)
+
+
+def check_numbers(config: Any) -> None:
+    """Raises a `UserError` unless the numbers of a configuration can be computed with."""
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, float) and not math.isfinite(number):
+                raise UserError(f"{field.name} must be finite, got {number}.")
+            if isinstance(number, int) and abs(number) >= 2**31:
+                raise UserError(f"{field.name} must be below 2**31, got {number}.")
+
+
+def check_given(values: flags.FlagValues) -> None:
+    """Raises a `UserError` for a flag without a value, which would else stand for its default."""
+    for name in values:
+        if values[name].present and values[name].value in ("", []):
+            raise UserError(f"--{name} must have a value, got none; leave it out for its default.")
 
 
 def check_choice(flag: str, value: str, choices: Iterable[str]) -> None:
@@ -105,11 +121,12 @@ def run(main: Callable[[], None]) -> None:
         if not flags.FLAGS["verbosity"].present:  # absl would show every library's INFO
             logging.set_verbosity(logging.WARNING)
         try:
+            check_given(flags.FLAGS)
             main()
         except UserError as error:
             _exit(str(error))
         except OSError as error:  # a full disk, a folder that vanished
-            _exit(f"{error.filename or 'The file system'}: {error.strerror or error}.")
+            _exit(_sentence(error))
         except KeyboardInterrupt:
             _exit("Interrupted.", status=130)
 
@@ -117,6 +134,8 @@ def run(main: Callable[[], None]) -> None:
 
 
 def _parse(flag: str, kind: Any, text: str) -> Any:
+    if not text.strip():
+        raise UserError(f"{flag} must have a value, got none; leave it out for its default.")
     options = typing.get_args(kind)
     if type(None) in options:  # `int | None`
         if text.lower() == "none":
@@ -144,5 +163,5 @@ def _parse(flag: str, kind: Any, text: str) -> Any:
 
 
 def _exit(sentence: str, *, status: int = 2) -> NoReturn:
-    print("error: " + " ".join(sentence.split()), file=sys.stderr)
+    print("error: " + plain(" ".join(sentence.split()), most=2000), file=sys.stderr)
     sys.exit(status)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import watson_jax as wj
-from experiments._cli import UserError, check_choice, clause, user_errors
+from experiments._cli import UserError, check_choice, user_errors
 from experiments._workdir import read_json, versions
 from experiments.two_afc.data import IMAGE_SIZE, JND_SPLITS, SPLITS, load_data, load_jnd_data
 from experiments.two_afc.disagreements import Choices, choices, save_disagreements
@@ -26,6 +26,7 @@ from experiments.two_afc.tables import (
     write_tables,
 )
 from watson_jax._registry import find_loss
+from watson_jax.checkpoints._errors import clause
 from watson_jax.datasets import TwoAfcData
 
 ALL_SPLITS = {**SPLITS, **JND_SPLITS}
@@ -71,7 +72,7 @@ def load_candidate(name: str, *, color: str) -> Candidate:
     """
     if Path(name).is_dir():
         return _load_fit(name, color)
-    given, _, weights = name.partition(":")
+    given, colon, weights = name.partition(":")
     if "/" in given:
         raise UserError(
             f"--losses must name losses or folders of fits, got {name!r}, which is no folder."
@@ -80,7 +81,9 @@ def load_candidate(name: str, *, color: str) -> Candidate:
         loss, entry = find_loss(given)
     kind = weights or entry.default_weights
     try:
-        found = wj.get_loss(loss, color=color, weights=weights or None, image_size=IMAGE_SIZE)
+        found = wj.get_loss(
+            loss, color=color, weights=weights if colon else None, image_size=IMAGE_SIZE
+        )
     except (ValueError, TypeError, OSError) as error:
         if kind in entry.weights and isinstance(error, OSError):
             raise MissingWeightsError(str(error)) from error

@@ -13,10 +13,11 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from experiments import _checkpoints
-from experiments._cli import UserError, clause
+from experiments._cli import UserError
 from experiments._workdir import read_json, read_metrics
 from experiments.vae import train
 from experiments.vae.configs import VaeConfig
+from watson_jax.checkpoints._errors import clause
 from watson_jax.training import TrainState, merge_model
 
 _BATCH = 250
@@ -76,7 +77,7 @@ def find_runs(paths: Iterable[str]) -> list[Path]:
       UserError: if there is no run in one of them.
     """
     found: list[Path] = []
-    for path in map(Path, paths):
+    for path in (Path(path).expanduser() for path in paths):
         inside = sorted(file.parent for file in path.glob("*/config.json"))
         folders = [path] if (path / "config.json").is_file() else inside
         if not folders:
@@ -94,7 +95,9 @@ def read_config(workdir: Path) -> VaeConfig:
     file = workdir / "config.json"
     if not file.is_file():
         raise UserError(f"{workdir} holds no run: there is no config.json in it.")
-    record = {k: tuple(v) if isinstance(v, list) else v for k, v in read_json(file).items()}
+    record: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in read_json(file).items()
+    }
     try:
         return VaeConfig(**record)
     except (ValueError, TypeError, AttributeError) as error:

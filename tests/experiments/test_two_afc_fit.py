@@ -189,7 +189,10 @@ def test_features_that_cost_much_are_computed_once(tmp_path, monkeypatch):
         ({"learning_rates": (1e-3, 0.0)}, "learning_rates must be above 0"),
         ({"learning_rates": (1e-3, 1e-3)}, "learning_rates must differ"),
         ({"records": 0}, "records must be at least 1, got 0"),
-        ({"seed": 2**31}, "seed must be below"),
+        ({"seed": 2**31 - 1}, "seed must be below"),
+        ({"seed": 10**20}, "seed must be below"),
+        ({"start_noise": float("inf")}, "start_noise must be finite, got inf"),
+        ({"learning_rates": (1e-3, float("inf"))}, "learning_rates must be finite, got inf"),
     ],
 )
 def test_wrong_configurations_are_one_sentence(changes, message):

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import gzip
 import json
+import math
 import os
 import queue
 import re
@@ -19,14 +20,16 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
+from absl import flags
 from PIL import Image
 
-from experiments import _checkpoints, _devices, _workdir
+from experiments import _checkpoints, _cli, _devices, _workdir
 from experiments._cli import UserError
 from experiments.vae import data, figures, sweep, train
 from experiments.vae.configs import PRESETS, VaeConfig
 from experiments.vae.idx import read_idx
 from tests.experiments.command import run
+from watson_jax.checkpoints._errors import clause
 from watson_jax.training import NonFiniteError
 
 # Third parties: TFDS and Orbax still touch names that their own dependencies deprecate.
@@ -357,7 +360,10 @@ def test_manifold_grid_is_the_papers():
         (["--set=features=8"], "features must be 2 values for MnistVAE, got (8,)"),
         (["--set=batch_size"], "--set needs field=value"),
         (["--set=batch_size=9999"], "batch_size must be at most 1536, got 9999."),
-        (["--set=learning_rate=nan"], "learning_rate must be above 0, got nan."),
+        (["--set=learning_rate=inf"], "learning_rate must be finite, got inf."),
+        (["--seed=99999999999999999999"], "seed must be below 2**31, got 99999999999999999999."),
+        (["--loss="], "--loss must have a value, got none; leave it out for its default."),
+        (["--processes=2"], "--coordinator must be given with --processes and --process, got none."),
         (["--sed=3"], "Unknown command line flag 'sed'"),
         (["now"], "Unexpected argument 'now'"),
         (["--data=mnist", "--data_dir=nowhere"], "a folder with MNIST, got 'nowhere'"),
@@ -373,6 +379,54 @@ def test_wrong_flags_are_one_sentence(arguments, sentence, tmp_path):
     assert sentence in done.stderr
     assert done.stderr.count("\n") == 1
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize("changes", [
+    {"learning_rate": math.inf}, {"halving_epochs": math.inf}, {"log_weight": math.nan},
+    {"seed": 2**31}, {"hidden": 2**40}, {"features": (8, 2**40)}, {"train_images": 10**20},
+])  # fmt: skip
+def test_numbers_that_cannot_be_computed_with(changes):
+    (name,) = changes
+    with pytest.raises(UserError, match=f"^{name} must be (finite|below 2)"):
+        dataclasses.replace(SMOKE, **changes)
+
+
+@pytest.mark.parametrize("define", [flags.DEFINE_list, flags.DEFINE_string])
+def test_a_flag_without_a_value_is_a_mistake(define):
+    values = flags.FlagValues()
+    define("sweep", None, "", flag_values=values)
+    for arguments in ([], ["--sweep=8"]):
+        values(["program", *arguments])
+        _cli.check_given(values)
+    values(["program", "--sweep="])
+    with pytest.raises(UserError, match=r"^--sweep must have a value, got none; leave it out"):
+        _cli.check_given(values)
+    with pytest.raises(UserError, match=r"^--set weights must have a value"):
+        _cli.override(SMOKE, _cli.split_assignments("--set", ["weights="]))
+
+
+@pytest.mark.parametrize(
+    ("processes", "message"),
+    [
+        ((None, 2, None), "^--coordinator must be given with --processes"),
+        ((None, None, 1), "^--coordinator must be given with"),
+        (("localhost:1", 2, None), "^--processes and --process must be given together"),
+        (("localhost:1", 2, 3), "^--process must be from 0 to one less than --processes=2, got 3"),
+        (("localhost:1", 2, -1), "^--process must be from 0"),
+    ],
+)
+def test_processes_that_make_no_run(processes, message):
+    with pytest.raises(UserError, match=message):
+        _devices.connect(*processes)
+
+
+def test_sentences_in_sentences_have_one_full_stop():
+    with pytest.raises(UserError, match=r"^There is no file x\.$"), _cli.user_errors():
+        raise FileNotFoundError("There is no file x.")
+    with pytest.raises(UserError, match=r"^x: No space left\.$"), _cli.user_errors():
+        raise OSError(28, "No space left", "x")
+    assert clause(ValueError("It is cut. Fetch it.\nMore.")) == "It is cut. Fetch it"
+    assert clause(ValueError("\x1b[2J")) == r"\x1b[2J"
 
 
 def test_shorter_schedules_keep_their_shape():
