@@ -2,7 +2,10 @@
 
 import contextlib
 import io
+import json
 import shutil
+import sys
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,16 +14,23 @@ import jax
 import orbax.checkpoint as ocp
 from absl import logging
 
+from experiments import _devices
 from experiments._cli import UserError
+from experiments._workdir import write_json
+from watson_jax.checkpoints._errors import clause
 
 FOLDER = "checkpoints"
 KEEP = 2
+_CHECKSUMS = "checksums.json"  # of all other files of a checkpoint, as Orbax has none
 
 State = TypeVar("State")
 
 
 def save(workdir: Path, step: int, state: Any) -> None:
     """Writes a pytree as the checkpoint of a step; only the last two are kept.
+
+    Checkpoints of this step or later ones are replaced: they could not be read, else the run would have
+    gone on from there.
 
     Raises:
       UserError: if it cannot be written.
@@ -31,18 +41,27 @@ def save(workdir: Path, step: int, state: Any) -> None:
         raise _cannot_save(workdir, f"it needs {needed / 1e6:.1f} MB, {free / 1e6:.1f} MB are free")
     try:
         with _manager(workdir) as manager:
+            replaced = [there for there in manager.all_steps() if there >= step]
+            if _devices.agreed(bool(replaced)):  # all processes have looked before one deletes
+                for there in replaced:
+                    manager.delete(there)
             manager.save(step, args=ocp.args.StandardSave(_named(state)))
+        if _devices.is_first_process():
+            folder = workdir / FOLDER / str(step)
+            write_json(folder / _CHECKSUMS, _checksums(folder))
     except (OSError, ValueError) as error:  # Orbax reports a full disk as a ValueError
         full = "RESOURCE_EXHAUSTED" in str(error)
-        reason = "no space is left" if full else str(error).splitlines()[0]
-        raise _cannot_save(workdir, reason) from None
+        raise _cannot_save(workdir, "no space is left" if full else clause(error)) from None
 
 
 def _cannot_save(workdir: Path, reason: str) -> UserError:
-    return UserError(
-        f"--workdir={workdir} cannot take a checkpoint: {reason}; the last one is kept, and the same "
-        "command goes on from there."
+    kept = latest_step(workdir) is not None
+    advice = (
+        "the last one is kept, and the same command goes on from there"
+        if kept
+        else "there is none yet, so make room or name another folder"
     )
+    return UserError(f"--workdir={workdir} cannot take a checkpoint: {reason}; {advice}.")
 
 
 def latest_step(workdir: Path) -> int | None:
@@ -53,24 +72,70 @@ def latest_step(workdir: Path) -> int | None:
         return manager.latest_step()
 
 
-def restore(workdir: Path, template: State) -> State:
-    """Reads the latest checkpoint.
+def restore(workdir: Path, template: State, *, most: int | None = None) -> State:
+    """Reads the latest checkpoint that is sound; those that are passed over are named on stderr.
 
     Args:
       workdir: of the run.
       template: a state of the same shapes, or one of `jax.ShapeDtypeStruct`.
+      most: the last step up to which the run's other files are sound.
 
     Raises:
       FileNotFoundError: if there is none.
+      UserError: if there are some, but none that can be read.
     """
     with _manager(workdir) as manager:
-        step = manager.latest_step()
-        if step is None:
-            raise FileNotFoundError(f"{workdir / FOLDER} holds no checkpoint.")
-        target: Any = jax.tree.map(ocp.utils.to_shape_dtype_struct, _named(template))
+        steps = sorted(manager.all_steps(), reverse=True)
+    if not steps:
+        raise FileNotFoundError(f"{workdir / FOLDER} holds no checkpoint.")
+    problems = []
+    for step in steps:
+        try:
+            state = _read(workdir, step, template, most)
+        except Exception as error:  # Orbax raises many types, from KeyError to json's own
+            problems.append(f"the checkpoint of step {step} cannot be used ({clause(error)})")
+            continue
+        if problems and _devices.is_first_process():
+            passed_over = ", ".join(problems)
+            print(f"{workdir}: {passed_over}; that of step {step} is taken.", file=sys.stderr)
+        return state
+    raise UserError(
+        f"{workdir}: {', '.join(problems)}, and there is no earlier one; put back a copy, or start anew "
+        "in another folder."
+    )
+
+
+def _read(workdir: Path, step: int, template: State, most: int | None) -> State:
+    if most is not None and step > most:
+        raise ValueError("metrics.jsonl lacks lines of its epochs")
+    folder = workdir / FOLDER / str(step)
+    # Before Orbax reads, which leaves hundreds of lines from its threads where it fails.
+    if (folder / _CHECKSUMS).exists():
+        expected, found = json.loads((folder / _CHECKSUMS).read_text()), _checksums(folder)
+        for name, checksum in expected.items():
+            if found.get(name) != checksum:
+                raise ValueError(f"its file {name} is {'damaged' if name in found else 'missing'}")
+    target: Any = jax.tree.map(ocp.utils.to_shape_dtype_struct, _named(template))
+    with _manager(workdir) as manager:
         arrays = manager.restore(step, args=ocp.args.StandardRestore(target))
-        leaves = [arrays[name] for name in _named(template)]
-        return jax.tree.unflatten(jax.tree.structure(template), leaves)
+    for name, expected in target.items():  # Orbax makes any shape of any other
+        if arrays[name].shape != expected.shape:
+            raise ValueError(
+                f"its array {name} has the shape {arrays[name].shape}, expected {expected.shape}: the "
+                "data have another size now"
+            )
+    leaves = [arrays[name] for name in _named(template)]
+    return jax.tree.unflatten(jax.tree.structure(template), leaves)
+
+
+def _checksums(folder: Path) -> dict[str, int]:
+    """The CRC-32 of each file below a folder."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {
+        path.relative_to(folder).as_posix(): zlib.crc32(path.read_bytes())
+        for path in files
+        if path.name != _CHECKSUMS
+    }
 
 
 def _named(state: Any) -> dict[str, Any]:

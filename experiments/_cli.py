@@ -3,12 +3,15 @@
 import contextlib
 import dataclasses
 import difflib
+import math
 import sys
 import typing
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from absl import app, flags, logging
+
+from watson_jax.checkpoints._errors import clause, plain
 
 Config = TypeVar("Config")
 
@@ -32,13 +35,35 @@ def user_errors(*, rename: dict[str, str] | None = None) -> Iterator[None]:
     except UserError:
         raise
     except (ValueError, TypeError, ImportError, OSError) as error:
-        if isinstance(error, OSError) and error.strerror:
-            text = f"{error.filename}: {error.strerror}." if error.filename else error.strerror
-        else:
-            text = str(error)
+        text = _sentence(error)
         for old, new in (rename or {}).items():
             text = text.replace(old, new)
         raise UserError(text) from error
+
+
+def _sentence(error: Exception) -> str:
+    """The text of an error; the system's own have none that is a sentence."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'The file system'}: {clause(OSError(error.strerror))}."
+    return str(error)
+
+
+def check_numbers(config: Any) -> None:
+    """Raises a `UserError` unless the numbers of a configuration can be computed with."""
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, float) and not math.isfinite(number):
+                raise UserError(f"{field.name} must be finite, got {number}.")
+            if isinstance(number, int) and abs(number) >= 2**31:
+                raise UserError(f"{field.name} must be below 2**31, got {number}.")
+
+
+def check_given(values: flags.FlagValues) -> None:
+    """Raises a `UserError` for a flag without a value, which would else stand for its default."""
+    for name in values:
+        if values[name].present and values[name].value in ("", []):
+            raise UserError(f"--{name} must have a value, got none; leave it out for its default.")
 
 
 def check_choice(flag: str, value: str, choices: Iterable[str]) -> None:
@@ -104,11 +129,12 @@ def run(main: Callable[[], None]) -> None:
         if not flags.FLAGS["verbosity"].present:  # absl would show every library's INFO
             logging.set_verbosity(logging.WARNING)
         try:
+            check_given(flags.FLAGS)
             main()
         except UserError as error:
             _exit(str(error))
         except OSError as error:  # a full disk, a folder that vanished
-            _exit(f"{error.filename or 'The file system'}: {error.strerror or error}.")
+            _exit(_sentence(error))
         except KeyboardInterrupt:
             _exit("Interrupted.", status=130)
 
@@ -116,6 +142,8 @@ def run(main: Callable[[], None]) -> None:
 
 
 def _parse(flag: str, kind: Any, text: str) -> Any:
+    if not text.strip():
+        raise UserError(f"{flag} must have a value, got none; leave it out for its default.")
     options = typing.get_args(kind)
     if type(None) in options:  # `int | None`
         if text.lower() == "none":
@@ -143,5 +171,5 @@ def _parse(flag: str, kind: Any, text: str) -> Any:
 
 
 def _exit(sentence: str, *, status: int = 2) -> NoReturn:
-    print("error: " + " ".join(sentence.split()), file=sys.stderr)
+    print("error: " + plain(" ".join(sentence.split()), most=2000), file=sys.stderr)
     sys.exit(status)

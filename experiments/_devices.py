@@ -10,6 +10,9 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from experiments._cli import UserError
+from watson_jax.checkpoints._errors import clause
+
 Item = TypeVar("Item")
 Ready = TypeVar("Ready")
 
@@ -20,10 +23,25 @@ def connect(coordinator: str | None, processes: int | None, process: int | None)
     Args:
       coordinator: address of process 0 as host:port; None for a single process.
       processes: how many there are.
-      process: which one this is.
+      process: which one this is. Like `processes`, clusters that JAX knows tell it.
+
+    Raises:
+      UserError: if these do not go together, or the coordinator cannot be reached.
     """
-    if coordinator is not None:
+    if coordinator is None:
+        if processes is None and process is None:
+            return
+        raise UserError("--coordinator must be given with --processes and --process, got none.")
+    if (processes is None) != (process is None):
+        raise UserError("--processes and --process must be given together, got one of them.")
+    if processes is not None and process is not None and not 0 <= process < processes:
+        raise UserError(
+            f"--process must be from 0 to one less than --processes={processes}, got {process}."
+        )
+    try:
         jax.distributed.initialize(coordinator, processes, process)
+    except (ValueError, RuntimeError) as error:
+        raise UserError(f"--coordinator={coordinator} cannot be used: {clause(error)}.") from error
 
 
 def is_first_process() -> bool:

@@ -54,5 +54,6 @@ def save_png(figure: Figure, path: Path) -> None:
 
 
 def short(name: str, most: int = 32) -> str:
-    """The end of a long path."""
-    return name if len(name) <= most else f"…{name[1 - most :]}"
+    """A long name without its middle: a loss is named in front, a file at the end."""
+    front = most // 2
+    return name if len(name) <= most else f"{name[:front]}…{name[front + 1 - most :]}"

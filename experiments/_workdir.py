@@ -1,9 +1,11 @@
 """The folder of a run: what ran, with which libraries, and a line of metrics for each epoch."""
 
+import contextlib
 import dataclasses
+import itertools
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -12,13 +14,15 @@ import jax
 
 import watson_jax as wj
 from experiments._cli import UserError, user_errors
-from watson_jax.checkpoints._files import atomic_write
+from watson_jax.checkpoints._errors import clause
+from watson_jax.checkpoints._files import atomic_write, locked
 
 _LIBRARIES = ("watson-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
-def open_workdir(workdir: Path, config: Any, *, resume: bool, **facts: Any) -> bool:
-    """Creates the folder, or finds in it an earlier run of the same configuration.
+@contextlib.contextmanager
+def open_workdir(workdir: Path, config: Any, *, resume: bool, **facts: Any) -> Iterator[bool]:
+    """Creates the folder, or finds in it an earlier run of the same configuration; no other may use it.
 
     Args:
       workdir: the folder.
@@ -26,22 +30,49 @@ def open_workdir(workdir: Path, config: Any, *, resume: bool, **facts: Any) -> b
       resume: whether to go on with a run that is there.
       **facts: what else `config.json` is to say.
 
-    Returns:
+    Yields:
       Whether there is an earlier run.
 
     Raises:
-      UserError: if the folder cannot be made, or holds a run that is not to go on.
+      UserError: if the folder cannot be made, holds a run that is not to go on, or is in use.
     """
     file = workdir / "config.json"
     record = json.loads(json.dumps(dataclasses.asdict(config) | facts))
-    with user_errors(rename={str(workdir): f"--workdir={workdir}"}):
-        if file.exists():
-            _check_same_run(workdir, json.loads(file.read_text()), record, resume)
-            return True
-        workdir.mkdir(parents=True, exist_ok=True)
-        write_json(workdir / "versions.json", versions())
-        write_json(file, record)
-    return False
+    with contextlib.ExitStack() as stack:
+        with user_errors(rename={str(workdir): f"--workdir={workdir}"}):
+            workdir.mkdir(parents=True, exist_ok=True)
+            try:
+                stack.enter_context(locked(workdir / ".lock", wait=False))
+            except BlockingIOError:
+                raise UserError(
+                    f"--workdir={workdir} is in use by another process; wait for its end, or name "
+                    "another folder."
+                ) from None
+            there = file.exists()
+            if there:
+                _check_same_run(workdir, read_json(file), record, resume)
+            else:
+                write_json(workdir / "versions.json", versions())
+                write_json(file, record)
+        yield there
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """The object in a file that a run has left.
+
+    Raises:
+      UserError: if it is damaged.
+      FileNotFoundError: if there is no such file.
+    """
+    try:
+        record = json.loads(file.read_bytes())
+        if not isinstance(record, dict):
+            raise ValueError("it holds no object")
+    except ValueError as error:
+        raise UserError(
+            f"{file} is damaged ({clause(error)}); put back a copy, or name another folder."
+        ) from None
+    return record
 
 
 def default_workdir(first: Path, config: Any, *, resume: bool) -> Path:
@@ -58,7 +89,7 @@ def holds_run(workdir: Path, config: Any) -> bool:
     file = workdir / "config.json"
     if not file.is_file():
         return False
-    old, new = json.loads(file.read_text()), json.loads(json.dumps(dataclasses.asdict(config)))
+    old, new = read_json(file), json.loads(json.dumps(dataclasses.asdict(config)))
     return all(old.get(name) == value for name, value in new.items())
 
 
@@ -81,23 +112,35 @@ def write_json(path: Path, value: Any) -> None:
         file.write((json.dumps(value, indent=2) + "\n").encode())
 
 
+def read_metrics(workdir: Path) -> list[dict[str, Any]]:
+    """The lines of `metrics.jsonl`, one for each epoch, up to the first epoch that has none.
+
+    A killed process leaves half a line, one that goes on may write an epoch's line again.
+    """
+    file = workdir / "metrics.jsonl"
+    rows: dict[int, dict[str, Any]] = {}
+    for line in file.read_bytes().splitlines() if file.exists() else ():
+        with contextlib.suppress(ValueError):
+            row = json.loads(line)
+            if isinstance(row, dict) and isinstance(row.get("epoch"), int):
+                rows[row["epoch"]] = row
+    whole = itertools.takewhile(rows.__contains__, itertools.count(1))
+    return [rows[epoch] for epoch in whole]
+
+
 class MetricsLog:
     """`metrics.jsonl`: one line of JSON for each epoch."""
 
-    def __init__(self, workdir: Path, *, epochs_done: int, writes: bool = True):
+    def __init__(self, workdir: Path, rows: Sequence[dict[str, Any]], *, writes: bool = True):
         """Opens the file and drops the lines of epochs that are going to be repeated.
 
         Args:
           workdir: of the run.
-          epochs_done: how many of the lines are to stay.
+          rows: the lines that are to stay.
           writes: whether this process is the one that writes.
         """
         self._path, self._writes = workdir / "metrics.jsonl", writes
-        self.rows: list[dict[str, Any]] = []
-        if epochs_done:
-            # No more: a killed process may have left half a line at the end.
-            lines = self._path.read_text().splitlines()[:epochs_done]
-            self.rows = [json.loads(line) for line in lines]
+        self.rows = list(rows)
         if not writes:
             return
         with atomic_write(self._path) as file:

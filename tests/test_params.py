@@ -1,5 +1,6 @@
 """Loading, saving and finding parameters and losses."""
 
+import contextlib
 import dataclasses
 import pickle
 import subprocess
@@ -273,6 +274,25 @@ def test_wrong_parameters():
         (lambda a: a | {"more": np.ones(1)}, "more is unexpected"),
         (lambda a: a | {"pooling_exponent": np.ones(3)}, "pooling_exponent must have the shape"),
         (lambda a: a | {"pooling_exponent": np.array([np.nan])}, "not finite"),
+        (lambda a: a | {"pooling_exponent": np.array([1e39])}, "not finite in float32"),
+        (
+            lambda a: a | {"pooling_exponent": np.zeros(1)},
+            r"pooling_exponent must lie between 0\.1 and 100, it has 0 to 0",
+        ),
+        (lambda a: a | {"log_thresholds": np.full((1, 8, 5), 1e38)}, "log_thresholds must lie"),
+        (lambda a: a | {"log_phase_weights": np.full((1, 8, 5), 99.0)}, "log_phase_weights must"),
+        (lambda a: a | {"luminance_exponent": np.full(1, -11.0)}, "luminance_exponent must lie"),
+        (lambda a: a | {"loss": np.array("x" * 100_000)}, "its entry 'loss' must be"),
+        (lambda a: a | {"\x1b[2J" + "x" * 200: np.ones(1)}, r"\\x1b\[2Jxxx"),
+        (lambda a: a | {"a/" * 2000 + "a": np.ones(1)}, "lies more than 8 levels deep"),
+        (lambda a: a | {"a/" * 20 + "a": np.ones(1)}, "lies more than 8 levels deep"),
+        (
+            lambda a: (
+                {k: v for k, v in a.items() if k != "free_self_conjugate"}
+                | {"free_self_conjugate/x": np.array(False)}
+            ),
+            "free_self_conjugate must be one value",
+        ),
         (
             lambda a: a | {"pooling_exponent": np.array(["a"])},
             "pooling_exponent must hold floating",
@@ -293,6 +313,56 @@ def test_files_with_other_content(change, message, tmp_path):
     with pytest.raises(wj.CheckpointError, match=message) as caught:
         wj.load_params("watson-dft", color="gray", weights=path)
     assert str(path) in str(caught.value)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 600 + len(str(path))
+
+
+@pytest.mark.parametrize(
+    ("offset", "change"),
+    [
+        (6, b"\x63\0"),
+        (8, b"\0\x08"),
+        (8, b"\x20\0"),
+        (10, b"\x63\0"),
+        (10, b"\x08\0"),
+        (46, b"\xff"),
+    ],
+)
+def test_changes_in_the_directory_of_the_zip(offset, change, tmp_path):
+    path = tmp_path / "params.npz"
+    wj.save_params(path, wj.load_params("watson-dft", color="gray", weights="initial"))
+    content = bytearray(path.read_bytes())
+    start = content.index(b"PK\1\2") + offset
+    content[start : start + len(change)] = change
+    if offset == 46:
+        content[start - 46 + 8 : start - 46 + 10] = b"\0\x08"  # a name in UTF-8, which this is not
+    path.write_bytes(content)
+    with contextlib.suppress(wj.CheckpointError):
+        wj.load_params("watson-dft", color="gray", weights=path)
+
+
+def test_integers_are_no_parameters():
+    params = wj.load_params("watson-dct", color="gray", weights="initial")
+    state = {
+        "t_tild": np.array(params.log_thresholds[0]), "alpha": np.float32(0.6), "w_tild": np.zeros(1),
+        "beta": np.array(True),
+    }  # fmt: skip
+    with pytest.raises(wj.CheckpointError, match="the entries beta hold no floating point numbers"):
+        LOSSES["watson-dct"].from_torch(state, "gray")
+
+
+def test_paths_of_weights(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    params = wj.load_params("watson-dct", color="gray", weights="initial")
+    wj.save_params("~/mine.npz", params)
+    assert (tmp_path / "mine.npz").is_file()
+    same(wj.load_params("watson-dct", color="gray", weights="~/mine.npz"), params)
+    for path in ("", "x" * 5000, "~nobody/x\0"):
+        with pytest.raises(
+            FileNotFoundError, match=r"`weights` must be .*, where there is no"
+        ) as info:
+            wj.load_params("watson-dct", color="gray", weights=path)
+        assert len(str(info.value)) < 600
 
 
 def test_a_truncated_file(tmp_path):

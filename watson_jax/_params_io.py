@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import difflib
 import os
 import pathlib
-import zipfile
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 
 from watson_jax._registry import LOSSES, LossEntry, find_color, find_loss
-from watson_jax.checkpoints import CheckpointError, read_npz, read_torch, write_npz
+from watson_jax.checkpoints import CheckpointError, is_npz, read_npz, read_torch, write_npz
+from watson_jax.checkpoints._errors import clause, plain
+from watson_jax.checkpoints._limits import MAX_DEPTH
 
 FORMAT = "watson_jax.params.v1"
 
@@ -65,7 +66,8 @@ def load_params(
     choices = f"{', '.join(map(repr, entry.weights))} or the path of a file"
     if not isinstance(weights, (str, os.PathLike, type(None))):
         raise TypeError(f"`weights` must be {choices} for {name}, got {weights!r}.")
-    weights = weights or entry.default_weights or ""
+    weights = entry.default_weights if weights is None else weights
+    assert weights is not None  # every loss with parameters has a default
     if weights == "initial" and "initial" not in entry.weights:
         raise ValueError(
             f"`weights` cannot be 'initial' for {name}, whose network says nothing about images before "
@@ -76,14 +78,14 @@ def load_params(
         if isinstance(made, pathlib.Path):
             made = _read(name, entry, made, color)
         return jax.tree.map(jnp.float32, made)
-    path = pathlib.Path(weights)
-    if not path.is_file():
-        near = difflib.get_close_matches(str(weights), entry.weights, n=1)
+    path = os.path.expanduser(weights)
+    if not os.path.isfile(path):  # which `Path.is_file` does not answer for a path that is too long
+        near = difflib.get_close_matches(str(weights)[:100], entry.weights, n=1)
         raise FileNotFoundError(
-            f"`weights` must be {choices} for {name}, got {str(weights)!r}, where there is no file"
+            f"`weights` must be {choices} for {name}, got '{plain(weights)}', where there is no file"
             + (f"; did you mean {near[0]!r}?" if near else ".")
         )
-    return jax.tree.map(jnp.float32, _read(name, entry, path, color))
+    return jax.tree.map(jnp.float32, _read(name, entry, pathlib.Path(path), color))
 
 
 def save_params(path: str | os.PathLike[str], params: Any) -> None:
@@ -112,35 +114,31 @@ def save_params(path: str | os.PathLike[str], params: Any) -> None:
             f"got {type(params).__name__}."
         )
     fields = {field.name: getattr(params, field.name) for field in dataclasses.fields(params)}
-    write_npz(path, {"format": FORMAT, "loss": names[0], **_flatten(fields)})
+    arrays: dict[str, ArrayLike] = {"format": FORMAT, "loss": names[0], **_flatten(fields)}
+    write_npz(os.path.expanduser(path), arrays)
 
 
 def _read(name: str, entry: LossEntry, path: pathlib.Path, color: str) -> Any:
     try:
-        if _is_npz(path):
-            params = _from_npz(name, entry, read_npz(path))
-        elif entry.from_torch is None:
-            raise CheckpointError("only files of `save_params` can be read for this loss")
-        else:
-            params = entry.from_torch(read_torch(path), color)
+        with np.errstate(over="ignore"):  # what is too large for float32 is found below
+            if is_npz(path):
+                params = _from_npz(name, entry, read_npz(path))
+            elif entry.from_torch is None:
+                raise CheckpointError("only files of `save_params` can be read for this loss")
+            else:
+                params = entry.from_torch(read_torch(path), color)
+            params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), params)
+        if not all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(params)):
+            raise CheckpointError("it has entries that are not finite in float32")
         if entry.check is not None:
             entry.check(params, color)
-        if not all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(params)):
-            raise CheckpointError("it has entries that are not finite")
     except CheckpointError as error:
         if str(path) in str(error):
             raise
-        raise CheckpointError(f"{path} holds no {color} parameters of {name}: {error}.") from None
+        raise CheckpointError(
+            f"{path} holds no {color} parameters of {name}: {clause(error)}."
+        ) from None
     return params
-
-
-def _is_npz(path: pathlib.Path) -> bool:
-    """Both `.npz` and newer `.pth` files are zip archives; only ours says what it holds."""
-    if not zipfile.is_zipfile(path):
-        return False
-    with contextlib.suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
-        return not any(name.endswith("data.pkl") for name in archive.namelist())
-    return True
 
 
 def _from_npz(name: str, entry: LossEntry, arrays: dict[str, np.ndarray]) -> Any:
@@ -161,7 +159,11 @@ def _from_npz(name: str, entry: LossEntry, arrays: dict[str, np.ndarray]) -> Any
     wrong += [f"{key} is unexpected" for key in values if key not in fields]
     if wrong:
         raise CheckpointError(", ".join(wrong))
-    wrong = [f"{k} must be one value" for k, v in values.items() if fields[k] and np.shape(v) != ()]
+    wrong = [
+        f"{k} must be one value"
+        for k, v in values.items()
+        if fields[k] and (type(v) is dict or v.shape)
+    ]
     wrong += [
         f"{key} must hold floating point numbers, it has {leaf.dtype}"
         for key, leaf in arrays.items()
@@ -192,6 +194,8 @@ def _unflatten(flat: dict[str, np.ndarray]) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     for name, value in flat.items():
         *folders, last = name.split("/")
+        if len(folders) > MAX_DEPTH:
+            raise CheckpointError(f"{plain(name, 80)} lies more than {MAX_DEPTH} levels deep")
         inside = tree
         for folder in folders:
             inside = inside.setdefault(folder, {})

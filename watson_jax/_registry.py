@@ -75,6 +75,15 @@ class LossEntry:
         )
 
 
+# Far beyond what fits find, and where float32 still computes with it.
+_WATSON_RANGES = {
+    "pooling_exponent": (0.1, 100.0),
+    "log_thresholds": (-40.0, 40.0),
+    "log_phase_weights": (-np.inf, 40.0),
+    "luminance_exponent": (-10.0, 10.0),
+}
+
+
 def _watson(
     name: str,
     function: Callable[..., Any],
@@ -98,6 +107,8 @@ def _watson(
         missing = [name for name in (*wanted, "w_tild") if name not in state]
         if missing:
             raise CheckpointError(f"the entries {', '.join(missing)} are missing")
+        if wrong := [name for name in wanted if state[name].dtype.kind != "f"]:
+            raise CheckpointError(f"the entries {', '.join(wrong)} hold no floating point numbers")
         arrays = {}
         for field, key in fields.items():
             channels = [np.float32(state[prefix + key]) for prefix in prefixes]
@@ -114,6 +125,13 @@ def _watson(
             value = getattr(params, floor, 0.0)
             if not is_floor(value):
                 raise CheckpointError(f"{floor} must be 0 or at least 1e-15, it is {value!r}")
+        for field, (least, most) in _WATSON_RANGES.items():
+            values = np.asarray(getattr(params, field, 1.0))
+            low, high = values.min(), values.max()
+            if low < least or high > most:
+                raise CheckpointError(
+                    f"{field} must lie between {least:g} and {most:g}, it has {low:g} to {high:g}"
+                )
 
     return LossEntry(
         function=function,

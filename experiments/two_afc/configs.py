@@ -13,7 +13,7 @@
 import dataclasses
 from typing import Any
 
-from experiments._cli import UserError, check_choice, user_errors
+from experiments._cli import UserError, check_choice, check_numbers, user_errors
 from experiments.two_afc.data import DATA_NAMES
 from watson_jax._registry import CHANNELS, LOSSES, find_loss
 from watson_jax.losses._watson_params import is_floor
@@ -74,6 +74,7 @@ class FitConfig:
     records: int | None = None
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         check_choice("--data", self.data, DATA_NAMES)
         check_choice("--color", self.color, CHANNELS)
         check_choice("luminance", self.luminance, ("image", "batch"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 
 import watson_jax as wj
 from experiments._cli import UserError, check_choice, user_errors
-from experiments._workdir import versions
+from experiments._workdir import read_json, versions
 from experiments.two_afc.data import IMAGE_SIZE, JND_SPLITS, SPLITS, load_data, load_jnd_data
 from experiments.two_afc.disagreements import Choices, choices, save_disagreements
 from experiments.two_afc.figures import save_scores
@@ -27,6 +26,7 @@ from experiments.two_afc.tables import (
     write_tables,
 )
 from watson_jax._registry import find_loss
+from watson_jax.checkpoints._errors import clause
 from watson_jax.datasets import TwoAfcData
 
 ALL_SPLITS = {**SPLITS, **JND_SPLITS}
@@ -72,7 +72,7 @@ def load_candidate(name: str, *, color: str) -> Candidate:
     """
     if Path(name).is_dir():
         return _load_fit(name, color)
-    given, _, weights = name.partition(":")
+    given, colon, weights = name.partition(":")
     if "/" in given:
         raise UserError(
             f"--losses must name losses or folders of fits, got {name!r}, which is no folder."
@@ -81,7 +81,9 @@ def load_candidate(name: str, *, color: str) -> Candidate:
         loss, entry = find_loss(given)
     kind = weights or entry.default_weights
     try:
-        found = wj.get_loss(loss, color=color, weights=weights or None, image_size=IMAGE_SIZE)
+        found = wj.get_loss(
+            loss, color=color, weights=weights if colon else None, image_size=IMAGE_SIZE
+        )
     except (ValueError, TypeError, OSError) as error:
         if kind in entry.weights and isinstance(error, OSError):
             raise MissingWeightsError(str(error)) from error
@@ -182,18 +184,26 @@ def _load_fit(name: str, color: str) -> Candidate:
         raise UserError(
             f"--losses={name} must be the folder of a finished fit; it has no result.json."
         )
-    with user_errors():
-        result, config = (
-            json.loads((folder / file).read_text()) for file in ("result.json", "config.json")
-        )
+    result, config = (read_json(folder / file) for file in ("result.json", "config.json"))
+    try:
+        loss, data = config["loss"], config["data"]
         rate = result["best_on_training_records"]["learning_rate"]
         files = [t["file"] for t in result["trials"] if t["learning_rate"] == rate and t["file"]]
+    except (KeyError, TypeError) as error:
+        raise UserError(
+            f"--losses={name} must be the folder of a fit; its result.json or config.json lacks "
+            f"{clause(error)}."
+        ) from None
+    if not files:
+        raise UserError(
+            f"--losses={name} must be the folder of a fit; its result.json names no file."
+        )
+    with user_errors():
         found = [
-            wj.get_loss(config["loss"], color=color, weights=folder / file, image_size=IMAGE_SIZE)
+            wj.get_loss(loss, color=color, weights=folder / file, image_size=IMAGE_SIZE)
             for file in files
         ]
-    on_bapps = config["data"] == "bapps"
-    return Candidate(name, config["loss"], found[0].fn, [one.params for one in found], on_bapps)
+    return Candidate(name, loss, found[0].fn, [one.params for one in found], data == "bapps")
 
 
 def _load_parts(

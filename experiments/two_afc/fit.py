@@ -15,7 +15,7 @@ import tqdm
 import watson_jax as wj
 from experiments import _checkpoints
 from experiments._cli import UserError, user_errors
-from experiments._workdir import MetricsLog, open_workdir, write_json
+from experiments._workdir import MetricsLog, open_workdir, read_metrics, write_json
 from experiments.two_afc.configs import FitConfig
 from experiments.two_afc.curves import save_learning_curves
 from experiments.two_afc.data import load_data, padded_batches, to_images
@@ -98,7 +98,20 @@ def fit_and_evaluate(config: FitConfig, workdir: Path, *, resume: bool = True) -
         raise UserError(
             f"batch_size must be at most {len(data['train'])}, got {config.batch_size}."
         )
-    resumes = open_workdir(workdir, config, resume=resume)
+    with open_workdir(workdir, config, resume=resume) as there:
+        return _fit(config, workdir, data, params, loss, steps, resume=there)
+
+
+def _fit(
+    config: FitConfig,
+    workdir: Path,
+    data: dict[str, TwoAfcData],
+    params: Any,
+    loss: Fittable,
+    steps: int,
+    *,
+    resume: bool,
+) -> Result:
     sources = {name: _source(loss, part, config, name) for name, part in data.items()}
     train = sources.pop("train")
 
@@ -119,9 +132,11 @@ def fit_and_evaluate(config: FitConfig, workdir: Path, *, resume: bool = True) -
     scores = make_scores(fittable(params))
     score_batch = jax.jit(lambda learned, batch: scores(learned, train.to_records(batch)))
 
-    done = _checkpoints.latest_step(workdir) or 0 if resumes else 0
-    trials = _checkpoints.restore(workdir, trials) if done else trials
-    log = MetricsLog(workdir, epochs_done=done // steps)
+    lines = read_metrics(workdir) if resume else []
+    if resume and _checkpoints.latest_step(workdir) is not None:
+        trials = _checkpoints.restore(workdir, trials, most=len(lines) * steps)
+    done = int(trials.step)
+    log = MetricsLog(workdir, lines[: done // steps])
     started = time.perf_counter()
     with tqdm.tqdm(total=config.epochs * steps, initial=done, unit="step") as bar:
         for epoch in range(done // steps, config.epochs):

@@ -54,7 +54,7 @@ def main() -> None:
 
     first = Path("runs") / f"fit-{config.loss}-{config.color}-{config.data}"
     workdir = (
-        Path(_WORKDIR.value)
+        Path(_WORKDIR.value).expanduser()
         if _WORKDIR.value
         else default_workdir(first, config, resume=_RESUME.value)
     )

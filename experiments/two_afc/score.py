@@ -60,7 +60,7 @@ def main() -> None:
         _LOSSES.value,
         data=_DATA.value,
         color=_COLOR.value,
-        workdir=Path(_WORKDIR.value) if _WORKDIR.value else new_workdir(),
+        workdir=Path(_WORKDIR.value).expanduser() if _WORKDIR.value else new_workdir(),
         bapps_dir=_BAPPS_DIR.value,
         splits=_SPLITS.value,
         compare=_COMPARE.value,

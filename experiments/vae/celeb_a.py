@@ -6,10 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from jaxtyping import UInt8
-
-from experiments.vae.image_files import Contents, Format, decode_once, describe_file
+from experiments.vae.image_files import Contents, Decoded, Format, decode_once, describe_file
 
 CROP = (25, 45, 153, 178)
 """The paper's crop of the aligned images, which have 178x218 pixels."""
@@ -17,9 +14,7 @@ CROP = (25, 45, 153, 178)
 _SPLITS = ("train", "validation", "test")
 
 
-def read_celeb_a(
-    folder: Path, image_format: Format
-) -> UInt8[np.ndarray, "number height width channels"]:
+def read_celeb_a(folder: Path, image_format: Format) -> Decoded:
     """Reads all 202,599 aligned images, split after split.
 
     Args:
@@ -27,7 +22,7 @@ def read_celeb_a(
       image_format: what to make of each image.
 
     Returns:
-      The images, mapped into memory from the cache.
+      The images, and as names their split and place in it.
 
     Raises:
       FileNotFoundError: if CelebA has not been prepared there.

@@ -44,7 +44,7 @@ def main() -> None:
     # After the flags, because these imports take seconds.
     from experiments.vae.comparison import compare
 
-    workdir = Path(_WORKDIR.value) if _WORKDIR.value else new_workdir()
+    workdir = Path(_WORKDIR.value).expanduser() if _WORKDIR.value else new_workdir()
     compare(_RUNS.value, workdir, number=_NUMBER.value, losses=_LOSSES.value)
 
 

@@ -48,7 +48,7 @@ def main() -> None:
         )
     if _GROUPS.value > len(images):
         raise _cli.UserError(f"--groups must be at most {len(images)}, got {_GROUPS.value}.")
-    workdir = Path(_WORKDIR.value)
+    workdir = Path(_WORKDIR.value).expanduser()
     workdir.mkdir(parents=True, exist_ok=True)
 
     table = [["images in a group", *losses]]

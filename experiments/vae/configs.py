@@ -18,7 +18,7 @@ import dataclasses
 import math
 from typing import Any
 
-from experiments._cli import UserError, check_choice, user_errors
+from experiments._cli import UserError, check_choice, check_numbers, user_errors
 from experiments.vae.data import DATA_NAMES
 from watson_jax._registry import LOSSES, find_loss
 
@@ -98,6 +98,7 @@ class VaeConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         check_choice("--data", self.data, DATA_NAMES)
         with user_errors(rename={"`name`": "--loss"}):
             object.__setattr__(self, "loss", find_loss(self.loss)[0])

@@ -29,7 +29,7 @@ _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 
 CHANNELS = {"rgb": 3, "gray": 1}
 
-_VERSION = 1  # of the cached arrays: to be raised when other pixels come out of the same files
+_VERSION = 2  # of what is cached: to be raised when something else comes out of the same files
 _DAMAGED = (
     tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError,
 )  # fmt: skip
@@ -39,6 +39,9 @@ Entry = tuple[str, Callable[[], bytes]]
 
 Contents = tuple[int, Iterable[Entry]]
 """The number of images and, one after the other, the images."""
+
+Decoded = tuple[UInt8[np.ndarray, "number height width channels"], list[str]]
+"""Images, mapped into memory from the cache, and their names: paths within the folder or archive."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,9 +76,7 @@ class Format:
         return self.size, self.size, CHANNELS[self.color]
 
 
-def read_folder(
-    path: Path, image_format: Format
-) -> UInt8[np.ndarray, "number height width channels"]:
+def read_folder(path: Path, image_format: Format) -> Decoded:
     """Reads the images in a folder and its subfolders, or in a .zip or .tar(.gz) archive.
 
     Folders are read in the order of names, archives in their own, in memory, without unpacking them.
@@ -87,7 +88,7 @@ def read_folder(
       image_format: what to make of each image.
 
     Returns:
-      The images, mapped into memory from the cache.
+      The images and their names.
 
     Raises:
       ValueError: if there are fewer than 2 usable images, or an archive is damaged or none.
@@ -121,7 +122,7 @@ def decode_once(
     identity: Sequence[str],
     image_format: Format,
     open_contents: Callable[[], AbstractContextManager[Contents]],
-) -> UInt8[np.ndarray, "number height width channels"]:
+) -> Decoded:
     """Returns images from the cache, after decoding them if they are not there.
 
     Args:
@@ -137,10 +138,11 @@ def decode_once(
         functools.partial(_make, name, path, image_format, open_contents),
     )
     images = np.load(folder / "images.npy", mmap_mode="r")
-    if skipped := json.loads((folder / "skipped.json").read_text()):
+    names, skipped = json.loads((folder / "names.json").read_text())
+    if skipped:
         total = len(images) + len(skipped)
         print(f"Skipped {len(skipped)} of {total} images: {first_few(skipped)}.", file=sys.stderr)
-    return images
+    return images, names
 
 
 def describe_file(path: Path) -> str:
@@ -157,20 +159,21 @@ def _make(
     folder: Path,
     file: BinaryIO,
 ) -> None:
+    names: list[str] = []
     skipped: list[str] = []
-    usable = 0
     with open_contents() as (number, entries):
         check_space(folder, number * int(np.prod(image_format.shape)))
         write_header(file, (number, *image_format.shape))
         decode = functools.partial(_decode_entry, image_format)
-        for pixels, problem in in_parallel(
+        for entry, pixels, problem in in_parallel(
             decode, entries, number=number, name=name, unit="images"
         ):
             if problem:
-                skipped.append(problem)
+                skipped.append(f"{entry} ({problem})")
             else:
                 file.write(pixels)
-                usable += 1
+                names.append(entry)
+    usable = len(names)
     if usable < 2:  # one to train on and one to hold out
         why = f"not {first_few(skipped)}" if skipped else f"looked for {', '.join(SUFFIXES)}"
         raise ValueError(
@@ -178,22 +181,22 @@ def _make(
         )
     file.seek(0)
     write_header(file, (usable, *image_format.shape))
-    with atomic_write(folder / "skipped.json") as skipped_file:
-        skipped_file.write(json.dumps(skipped).encode())
+    with atomic_write(folder / "names.json") as names_file:
+        names_file.write(json.dumps([names, skipped]).encode())
 
 
 class _UnusableError(Exception):
     """The image is sound, but nothing right can be made of it."""
 
 
-def _decode_entry(image_format: Format, entry: Entry) -> tuple[bytes, str]:
-    """Returns the pixels, or nothing and the reason."""
+def _decode_entry(image_format: Format, entry: Entry) -> tuple[str, bytes, str]:
+    """Returns the name and the pixels, or no pixels and the reason."""
     name, read = entry
     try:
-        return _decode(read(), image_format), ""
+        return name, _decode(read(), image_format), ""
     except Exception as error:  # which one depends on where a file is damaged
         reason = str(error) if isinstance(error, _UnusableError) else "no readable image"
-        return b"", f"{name} ({reason})"
+        return name, b"", reason
 
 
 def _decode(content: bytes, image_format: Format) -> bytes:
@@ -226,9 +229,7 @@ def _has_suffix(name: str, suffixes: tuple[str, ...]) -> bool:
     return name.lower().endswith(suffixes) and not is_hidden
 
 
-def _read_folder(
-    folder: Path, image_format: Format
-) -> UInt8[np.ndarray, "number height width channels"]:
+def _read_folder(folder: Path, image_format: Format) -> Decoded:
     files = []
     for parent, _, inside in os.walk(folder):
         subfolder = Path(parent).relative_to(folder)

@@ -92,13 +92,14 @@ def workdir_of(config: VaeConfig, *, several: bool) -> Path:
     if _SWEEP.value:
         return _sweep_folder(config) / f"{config.loss}-lambda{config.log_weight:g}"
     if _WORKDIR.value:
-        return Path(_WORKDIR.value, config.loss) if several else Path(_WORKDIR.value)
+        asked_for = Path(_WORKDIR.value).expanduser()
+        return asked_for / config.loss if several else asked_for
     first = Path("runs") / f"{config.data}-{config.loss}"
     return default_workdir(first, config, resume=_RESUME.value)
 
 
 def _sweep_folder(config: VaeConfig) -> Path:
-    return Path(_WORKDIR.value or Path("runs") / f"{config.data}-sweep")
+    return Path(_WORKDIR.value or f"runs/{config.data}-sweep").expanduser()
 
 
 def main() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,10 @@ from jaxtyping import Float, UInt8
 
 from experiments import _checkpoints
 from experiments._cli import UserError
+from experiments._workdir import read_json, read_metrics
 from experiments.vae import train
 from experiments.vae.configs import VaeConfig
+from watson_jax.checkpoints._errors import clause
 from watson_jax.training import TrainState, merge_model
 
 _BATCH = 250
@@ -76,7 +77,7 @@ def find_runs(paths: Iterable[str]) -> list[Path]:
       UserError: if there is no run in one of them.
     """
     found: list[Path] = []
-    for path in map(Path, paths):
+    for path in (Path(path).expanduser() for path in paths):
         inside = sorted(file.parent for file in path.glob("*/config.json"))
         folders = [path] if (path / "config.json").is_file() else inside
         if not folders:
@@ -92,17 +93,15 @@ def read_config(workdir: Path) -> VaeConfig:
       UserError: if there is no run, or one of another experiment or version.
     """
     file = workdir / "config.json"
+    if not file.is_file():
+        raise UserError(f"{workdir} holds no run: there is no config.json in it.")
+    record: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in read_json(file).items()
+    }
     try:
-        record = json.loads(file.read_text())
-        fields: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in record.items()
-        }
-        return VaeConfig(**fields)
-    except FileNotFoundError:
-        raise UserError(f"{workdir} holds no run: there is no config.json in it.") from None
+        return VaeConfig(**record)
     except (ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"{file} is not that of a VAE's run, or is damaged ({error}).") from None
+        raise UserError(f"{file} is not that of a VAE's run ({clause(error)}).") from None
 
 
 def load_run(workdir: Path) -> Run:
@@ -112,21 +111,17 @@ def load_run(workdir: Path) -> Run:
       UserError: if there is none, it is damaged, or its data is not where it was.
     """
     config = read_config(workdir)
-    file = workdir / "metrics.jsonl"
-    try:
-        rows = [json.loads(line) for line in file.read_text().splitlines()]
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file} cannot be read: {error}.") from None
+    rows = read_metrics(workdir)
     if not rows:
-        raise UserError(f"{workdir} holds a run that has not finished its first epoch.")
+        raise UserError(
+            f"{workdir} holds a run that has not finished its first epoch, or whose metrics.jsonl is "
+            "damaged."
+        )
     experiment = train.set_up(config)
     if _checkpoints.latest_step(workdir) is None:
         raise UserError(f"{workdir} holds a run without a checkpoint.")
-    try:
-        state = train.restore(workdir, experiment)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        reason = str(error).strip().split("\n")[0][:200]
-        raise UserError(f"The checkpoint in {workdir} is damaged: {reason}.") from error
+    state = train.restore(workdir, experiment)
+    rows = rows[: int(state.step) // experiment.steps_per_epoch]
     # Adam's part is twice as large as the rest, and of no more use.
     return Run(workdir, config, experiment, state._replace(opt_state=None), rows)
 

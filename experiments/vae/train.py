@@ -5,7 +5,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ import tqdm
 import watson_jax as wj
 from experiments import _checkpoints, _devices
 from experiments._cli import UserError, user_errors
-from experiments._workdir import MetricsLog, open_workdir
+from experiments._workdir import MetricsLog, open_workdir, read_metrics
 from experiments.vae import figures
 from experiments.vae.configs import VaeConfig
 from experiments.vae.data import Images, load_images
@@ -172,7 +172,15 @@ def set_up(config: VaeConfig, images: Images | None = None) -> Experiment:
 
 def restore(workdir: Path, experiment: Experiment) -> TrainState:
     """The state of a run at its last checkpoint, for those who look at it afterwards."""
-    return _checkpoints.restore(workdir, _with_metrics(experiment, experiment.start))[0]
+    return _restore(workdir, experiment, read_metrics(workdir))[0]
+
+
+def _restore(
+    workdir: Path, experiment: Experiment, rows: list[dict[str, Any]]
+) -> tuple[TrainState, dict[str, np.ndarray]]:
+    """The last checkpoint whose epochs all have their line of metrics."""
+    most = (len(rows) + 1) * experiment.steps_per_epoch - 1
+    return _checkpoints.restore(workdir, _with_metrics(experiment, experiment.start), most=most)
 
 
 def train_and_evaluate(
@@ -229,10 +237,28 @@ def train_epochs(
       The state and the lines of `metrics.jsonl`, at the start and after each epoch. The state is of no
       more use when the next epoch has begun.
     """
-    config = experiment.config
-    writes = _devices.is_first_process()
-    facts = {"log_weight": experiment.log_weight}
-    there = open_workdir(workdir, config, resume=resume, **facts) if writes else workdir.exists()
+    opened = (
+        open_workdir(workdir, experiment.config, resume=resume, log_weight=experiment.log_weight)
+        if _devices.is_first_process()
+        else nullcontext(workdir.exists())
+    )
+    with opened as there:
+        yield from _train_epochs(
+            experiment, workdir, sources, asked_to_end, resume=there, progress=progress, name=name
+        )
+
+
+def _train_epochs(
+    experiment: Experiment,
+    workdir: Path,
+    sources: Sources,
+    asked_to_end: Sequence[int],
+    *,
+    resume: bool,
+    progress: bool,
+    name: str,
+) -> Iterator[tuple[TrainState, list[dict[str, Any]]]]:
+    config, writes = experiment.config, _devices.is_first_process()
     mesh = _devices.data_mesh()
     if config.batch_size % mesh.size:
         raise UserError(
@@ -254,13 +280,14 @@ def train_epochs(
         experiment.graphdef, experiment.loss.fn, log_weight=experiment.log_weight
     )
     state, epoch_metrics = _with_metrics(experiment, experiment.start)
-    if there and _checkpoints.latest_step(workdir) is not None:
-        state, epoch_metrics = _checkpoints.restore(workdir, (state, epoch_metrics))
+    lines = read_metrics(workdir) if resume else []
+    if resume and _checkpoints.latest_step(workdir) is not None:
+        state, epoch_metrics = _restore(workdir, experiment, lines)
         epoch_metrics = {metric: np.array(x) for metric, x in epoch_metrics.items()}
     first_step, steps = int(state.step), experiment.steps_per_epoch
     state, loss_params = _devices.put((state, experiment.loss.params), mesh)
     order = jax.jit(epoch_order, static_argnames=("num_images", "batch_size"))
-    log = MetricsLog(workdir, epochs_done=first_step // steps, writes=writes)
+    log = MetricsLog(workdir, lines[: first_step // steps], writes=writes)
     with tqdm.tqdm(
         total=config.epochs * steps * config.batch_size,
         initial=first_step * config.batch_size,
@@ -289,7 +316,8 @@ def train_epochs(
                     epoch_metrics[metric][step % steps :][: len(values)] = values
                 bar.set_postfix(loss=f"{metrics['loss'][-1]:.2f}", refresh=False)
                 bar.update(rows.size)
-                if _devices.agreed(bool(asked_to_end)):
+                # At the end of an epoch, the next one stops: its line is still to be written.
+                if int(state.step) % steps and _devices.agreed(bool(asked_to_end)):
                     _checkpoints.save(workdir, int(state.step), (state, epoch_metrics))
                     raise TerminatedError(f"Stopped at step {int(state.step)}.")
             held_out = _evaluate(

@@ -7,7 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from watson_jax.checkpoints import CheckpointError, read_npz, write_npz
+from watson_jax.checkpoints import CheckpointError, _npz, read_npz, read_torch, write_npz
 
 ARRAYS = {
     "encoder/conv/kernel": np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -103,6 +103,25 @@ def test_pickled_objects_and_compressed_files_are_refused(tmp_path):
     ]:
         with pytest.raises(CheckpointError, match=message):
             read_npz(tmp_path / f"{name}.npz")
+
+
+def test_too_much_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    path = tmp_path / "weights.npz"
+    with path.open("wb") as file:
+        file.truncate(3_000_000_000)  # a hole, which takes no space
+    for read in (read_npz, read_torch):
+        with pytest.raises(CheckpointError, match=r"it has 3000 MB, more than \d+ MB; delete it"):
+            read(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(4097):
+            archive.writestr(f"{number}.npy", b"")
+    for read in (read_npz, read_torch):
+        with pytest.raises(CheckpointError, match="holds more than 4096 members"):
+            read(path)
+    write_npz(path, {"a": np.zeros(100)})
+    monkeypatch.setattr(_npz, "MAX_ARRAYS", 800)
+    with pytest.raises(CheckpointError, match="more than 0 MB"):
+        read_npz(path)
 
 
 def test_missing_file(tmp_path):

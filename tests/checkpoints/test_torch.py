@@ -13,7 +13,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from watson_jax.checkpoints import CheckpointError, read_torch
+from watson_jax.checkpoints import CheckpointError, _torch, read_torch
 
 END = b"."
 PROTOCOL = b"\x80\x02"
@@ -344,6 +344,17 @@ def test_legacy_storages_must_fit(read):
     ]:
         with pytest.raises(CheckpointError):
             read(legacy(BODY, storages))
+
+
+@containers
+def test_many_views_of_one_storage_are_too_much(read, container, monkeypatch):
+    views = {f"x{i}": tensor(storage("70", 12), (12,), (1,)) for i in range(5)}
+    content = container(state_dict(views), STORAGES)
+    monkeypatch.setattr(_torch, "MAX_ARRAYS", 5 * 12 * 4)
+    assert len(read(content)) == 5
+    monkeypatch.setattr(_torch, "MAX_ARRAYS", 5 * 12 * 4 - 1)
+    with pytest.raises(CheckpointError, match="its tensors take more than"):
+        read(content)
 
 
 def encrypted(content):

@@ -143,6 +143,20 @@ def test_half_a_line_of_metrics_does_no_harm(tmp_path):
     assert [row["epoch"] for row in again.metrics] == [1]
 
 
+def test_a_damaged_end_is_done_again(tmp_path, capsys):
+    config = dataclasses.replace(CONFIG, seeds=1, learning_rates=(1e-2,), epochs=2)
+    whole = fit.fit_and_evaluate(config, tmp_path)
+    (tmp_path / "checkpoints" / "4" / "default" / "_METADATA").write_bytes(b"{")
+    again = fit.fit_and_evaluate(config, tmp_path)
+    assert "step 4 cannot be used" in capsys.readouterr().err
+    lines = (tmp_path / "metrics.jsonl").read_bytes().splitlines()
+    (tmp_path / "metrics.jsonl").write_bytes(lines[0] + b"\n\xff\xfe\0\n")
+    once_more = fit.fit_and_evaluate(config, tmp_path)
+    for result in (again, once_more):
+        jax.tree.map(np.testing.assert_array_equal, result.trials, whole.trials)
+        assert [row["epoch"] for row in result.metrics] == [1, 2]
+
+
 def test_features_that_cost_much_are_computed_once(tmp_path, monkeypatch):
     calls = []
     make = fit.fittable
@@ -175,7 +189,10 @@ def test_features_that_cost_much_are_computed_once(tmp_path, monkeypatch):
         ({"learning_rates": (1e-3, 0.0)}, "learning_rates must be above 0"),
         ({"learning_rates": (1e-3, 1e-3)}, "learning_rates must differ"),
         ({"records": 0}, "records must be at least 1, got 0"),
-        ({"seed": 2**31}, "seed must be below"),
+        ({"seed": 2**31 - 1}, "seed must be below"),
+        ({"seed": 10**20}, "seed must be below"),
+        ({"start_noise": float("inf")}, "start_noise must be finite, got inf"),
+        ({"learning_rates": (1e-3, float("inf"))}, "learning_rates must be finite, got inf"),
     ],
 )
 def test_wrong_configurations_are_one_sentence(changes, message):

@@ -12,6 +12,7 @@ from PIL import Image
 
 import watson_jax as wj
 from experiments._cli import UserError
+from experiments._figures import short
 from experiments.two_afc import data, disagreements, evaluate, figures, published, scoring, tables
 from tests.experiments.command import run
 from watson_jax.datasets import JndData, TwoAfcData
@@ -37,6 +38,14 @@ def judgements():
 
 def l2_by_hand(a, b):
     return np.mean((a / 255.0 - b / 255.0) ** 2, axis=(1, 2, 3))
+
+
+def test_long_names_keep_the_loss_and_the_file():
+    assert short("watson-dft") == "watson-dft"
+    shown = short("lpips-squeeze:" + "folder/" * 20 + "trial.npz")
+    assert shown.startswith("lpips-squeeze:")
+    assert shown.endswith("…older/trial.npz")
+    assert len(shown) == 32
 
 
 def test_images_are_floats_and_grey_is_luma():

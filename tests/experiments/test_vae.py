@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import gzip
 import json
+import math
 import os
 import queue
 import re
@@ -19,14 +20,16 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
+from absl import flags
 from PIL import Image
 
-from experiments import _checkpoints, _devices
+from experiments import _checkpoints, _cli, _devices, _workdir
 from experiments._cli import UserError
 from experiments.vae import data, figures, sweep, train
 from experiments.vae.configs import PRESETS, VaeConfig
 from experiments.vae.idx import read_idx
 from tests.experiments.command import run
+from watson_jax.checkpoints._errors import clause
 from watson_jax.training import NonFiniteError
 
 # Third parties: TFDS and Orbax still touch names that their own dependencies deprecate.
@@ -183,13 +186,100 @@ def test_what_is_used_next_is_prepared_meanwhile():
 
 
 def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch):
+    state = {"x": np.zeros(10_000_000)}
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10_000_000))
+        with pytest.raises(
+            UserError, match=r"it needs 80.0 MB, 10.0 MB are free; there is none yet, so make room"
+        ):
+            _checkpoints.save(tmp_path, 1, state)
     _checkpoints.save(tmp_path, 1, {"x": np.zeros(3)})
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10_000_000))
     with pytest.raises(
         UserError, match=r"it needs 80.0 MB, 10.0 MB are free; the last one is kept"
     ):
-        _checkpoints.save(tmp_path, 2, {"x": np.zeros(10_000_000)})
+        _checkpoints.save(tmp_path, 2, state)
     assert _checkpoints.latest_step(tmp_path) == 1
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda folder: cut(folder / "default" / "_METADATA"), "its file default/_METADATA is damaged"),
+        (lambda folder: (folder / "default" / "_METADATA").unlink(), "default/_METADATA is missing"),
+        (
+            lambda folder: cut(max(folder.rglob("*"), key=lambda path: path.stat().st_size)),
+            "its file default/.* is damaged",
+        ),
+        (lambda folder: shutil.rmtree(folder / "default") or (folder / "checksums.json").unlink(), ""),
+        (lambda folder: cut(folder / "checksums.json"), "delimiter|Unterminated|property name"),
+    ],
+)  # fmt: skip
+def test_a_damaged_checkpoint_is_passed_over_and_named(damage, reason, tmp_path, capsys):
+    states = [{"x": np.random.default_rng(step).random((50, 40))} for step in range(4)]
+    for step in (1, 2):
+        _checkpoints.save(tmp_path, step, states[step])
+    damage(tmp_path / "checkpoints" / "2")
+    found = _checkpoints.restore(tmp_path, states[0])
+    np.testing.assert_array_equal(found["x"], states[1]["x"])
+    said = capsys.readouterr().err
+    assert re.search(f"the checkpoint of step 2 cannot be used .*{reason}.*; that of step 1", said)
+    assert said.count("\n") == 1
+    assert ".." not in said
+    # The run goes on and replaces it.
+    _checkpoints.save(tmp_path, 2, states[3])
+    np.testing.assert_array_equal(_checkpoints.restore(tmp_path, states[0])["x"], states[3]["x"])
+    for step in (1, 2):
+        damage(tmp_path / "checkpoints" / str(step))
+    with pytest.raises(
+        UserError, match=r"step 2 cannot be used .* step 1 cannot .*start anew"
+    ) as info:
+        _checkpoints.restore(tmp_path, states[0])
+    assert "\n" not in str(info.value)
+
+
+def test_a_checkpoint_counts_only_with_its_lines_of_metrics(finished, tmp_path, capsys):
+    workdir = tmp_path / "run"
+    shutil.copytree(finished[0], workdir)
+    metrics = workdir / "metrics.jsonl"
+    first, second = metrics.read_text().splitlines()
+    metrics.write_text(f"{first}\n{first}\n{second[:-9]}")  # two processes wrote, one was killed
+    assert [row["epoch"] for row in _workdir.read_metrics(workdir)] == [1]
+    assert train.restore(workdir, train.set_up(SMOKE)).step == 24
+    assert (
+        "step 48 cannot be used (metrics.jsonl lacks lines of its epochs)"
+        in capsys.readouterr().err
+    )
+    for damaged in ('[1]\n"epoch"\n{"epoch": [1]}\n\xff', ""):
+        metrics.write_text(damaged, encoding="latin-1")
+        with pytest.raises(UserError, match=r"metrics\.jsonl lacks lines"):
+            train.train_and_evaluate(SMOKE, workdir)
+    metrics.write_text(f"{second}\n{first}\n")
+    assert [row["epoch"] for row in _workdir.read_metrics(workdir)] == [1, 2]
+
+
+def test_one_process_at_a_time_has_a_folder(tmp_path):
+    with _workdir.open_workdir(tmp_path, SMOKE, resume=True) as there:
+        assert not there
+        with pytest.raises(UserError, match=r"^--workdir=.* is in use by another process; wait"):
+            train.train_and_evaluate(SMOKE, tmp_path)
+    with _workdir.open_workdir(tmp_path, SMOKE, resume=True) as there:
+        assert there
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff", b""])
+def test_a_damaged_configuration_is_named(content, tmp_path):
+    (tmp_path / "config.json").write_bytes(content)
+    for use in (
+        lambda: train.train_and_evaluate(SMOKE, tmp_path),
+        lambda: _workdir.default_workdir(tmp_path, SMOKE, resume=True),
+    ):
+        with pytest.raises(UserError, match=r"config.json is damaged \(.*\); put back a copy"):
+            use()
 
 
 def test_a_failed_write_is_one_sentence(tmp_path):
@@ -270,7 +360,10 @@ def test_manifold_grid_is_the_papers():
         (["--set=features=8"], "features must be 2 values for MnistVAE, got (8,)"),
         (["--set=batch_size"], "--set needs field=value"),
         (["--set=batch_size=9999"], "batch_size must be at most 1536, got 9999."),
-        (["--set=learning_rate=nan"], "learning_rate must be above 0, got nan."),
+        (["--set=learning_rate=inf"], "learning_rate must be finite, got inf."),
+        (["--seed=99999999999999999999"], "seed must be below 2**31, got 99999999999999999999."),
+        (["--loss="], "--loss must have a value, got none; leave it out for its default."),
+        (["--processes=2"], "--coordinator must be given with --processes and --process, got none."),
         (["--sed=3"], "Unknown command line flag 'sed'"),
         (["now"], "Unexpected argument 'now'"),
         (["--data=mnist", "--data_dir=nowhere"], "a folder with MNIST, got 'nowhere'"),
@@ -286,6 +379,54 @@ def test_wrong_flags_are_one_sentence(arguments, sentence, tmp_path):
     assert sentence in done.stderr
     assert done.stderr.count("\n") == 1
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize("changes", [
+    {"learning_rate": math.inf}, {"halving_epochs": math.inf}, {"log_weight": math.nan},
+    {"seed": 2**31}, {"hidden": 2**40}, {"features": (8, 2**40)}, {"train_images": 10**20},
+])  # fmt: skip
+def test_numbers_that_cannot_be_computed_with(changes):
+    (name,) = changes
+    with pytest.raises(UserError, match=f"^{name} must be (finite|below 2)"):
+        dataclasses.replace(SMOKE, **changes)
+
+
+@pytest.mark.parametrize("define", [flags.DEFINE_list, flags.DEFINE_string])
+def test_a_flag_without_a_value_is_a_mistake(define):
+    values = flags.FlagValues()
+    define("sweep", None, "", flag_values=values)
+    for arguments in ([], ["--sweep=8"]):
+        values(["program", *arguments])
+        _cli.check_given(values)
+    values(["program", "--sweep="])
+    with pytest.raises(UserError, match=r"^--sweep must have a value, got none; leave it out"):
+        _cli.check_given(values)
+    with pytest.raises(UserError, match=r"^--set weights must have a value"):
+        _cli.override(SMOKE, _cli.split_assignments("--set", ["weights="]))
+
+
+@pytest.mark.parametrize(
+    ("processes", "message"),
+    [
+        ((None, 2, None), "^--coordinator must be given with --processes"),
+        ((None, None, 1), "^--coordinator must be given with"),
+        (("localhost:1", 2, None), "^--processes and --process must be given together"),
+        (("localhost:1", 2, 3), "^--process must be from 0 to one less than --processes=2, got 3"),
+        (("localhost:1", 2, -1), "^--process must be from 0"),
+    ],
+)
+def test_processes_that_make_no_run(processes, message):
+    with pytest.raises(UserError, match=message):
+        _devices.connect(*processes)
+
+
+def test_sentences_in_sentences_have_one_full_stop():
+    with pytest.raises(UserError, match=r"^There is no file x\.$"), _cli.user_errors():
+        raise FileNotFoundError("There is no file x.")
+    with pytest.raises(UserError, match=r"^x: No space left\.$"), _cli.user_errors():
+        raise OSError(28, "No space left", "x")
+    assert clause(ValueError("It is cut. Fetch it.\nMore.")) == "It is cut. Fetch it"
+    assert clause(ValueError("\x1b[2J")) == r"\x1b[2J"
 
 
 def test_shorter_schedules_keep_their_shape():

@@ -260,12 +260,13 @@ def test_comparison_leaves_table_pictures_and_report(finished, tmp_path, monkeyp
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
-        (lambda run: (run / "config.json").write_text("{"), "is not that of a VAE's run, or is damaged"),
+        (lambda run: (run / "config.json").write_text("{"), "config.json is damaged"),
+        (lambda run: (run / "config.json").write_text('{"data": "x"}'), "is not that of a VAE"),
         (lambda run: (run / "config.json").write_text('{"trials": 3}'), "unexpected keyword"),
-        (lambda run: (run / "metrics.jsonl").write_text('{"epo'), r"metrics.jsonl cannot be read"),
+        (lambda run: (run / "metrics.jsonl").write_text('{"epo'), "whose metrics.jsonl is damaged"),
         (lambda run: (run / "metrics.jsonl").write_text(""), "not finished its first epoch"),
         (lambda run: shutil.rmtree(run / "checkpoints"), "holds a run without a checkpoint"),
-        (lambda run: shutil.rmtree(next((run / "checkpoints").glob("[0-9]*")) / "default"), "damaged"),
+        (lambda run: shutil.rmtree(next(run.glob("checkpoints/[0-9]*")) / "default"), "cannot be used"),
     ],
 )  # fmt: skip
 def test_damaged_runs_are_one_sentence(finished, tmp_path, damage, sentence):

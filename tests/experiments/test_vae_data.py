@@ -81,22 +81,44 @@ def joined(images):
     return np.stack(sorted(both, key=lambda image: image.tobytes()))
 
 
-def test_folders_are_split_nine_to_one_by_the_seed(tmp_path):
+def test_folders_are_split_by_name_and_seed(tmp_path):
     folder = write_folder(tmp_path / "images", files())
-    middle = [expected(image, (5, 0, 35, 30)) for image in IMAGES.values()]
-    splits = []
-    for seed in (0, 0, 1):
+    middle = {name: expected(image, (5, 0, 35, 30)) for name, image in IMAGES.items()}
+
+    def split(seed):
+        """The names of both parts."""
         images = data.load_images("folder", folder, seed=seed)
-        order = [
-            next(i for i, one in enumerate(middle) if np.array_equal(one, image))
+        return [
+            [next(n for n in middle if np.array_equal(middle[n], image)) for image in part]
             for part in (images.train, images.test)
-            for image in part
         ]
-        assert sorted(order) == list(range(12))
-        assert order[:11] == sorted(order[:11])
-        splits.append(order)
-    assert splits[0] == splits[1] != splits[2]
-    assert images.train.shape == (11, 64, 64, 3)
+
+    splits = [split(seed) for seed in range(3)]
+    for train, test in splits:
+        assert sorted(train + test) == sorted(middle)
+        assert test
+        assert train == sorted(train)
+    assert len({str(test) for _, test in splits}) > 1
+    assert split(0) == splits[0]
+    # One that goes, and one that comes before all others, move none.
+    gone = splits[0][0][0]
+    (folder / gone).unlink()
+    middle["0.png"] = expected(noise(99), (5, 0, 35, 30))
+    write_folder(folder, {"0.png": encoded(noise(99))})
+    train, test = split(0)
+    assert set(splits[0][1]) <= set(test) <= {*splits[0][1], "0.png"}
+    assert set(train) <= {*splits[0][0], "0.png"} - {gone}
+
+
+@pytest.mark.parametrize("number", [2, 5, 5000])
+def test_about_a_tenth_is_held_out(number):
+    images = np.arange(number, dtype=np.uint8).reshape(-1, 1, 1, 1)
+    for names in ([f"{i}.png" for i in range(number)], ["same.png"] * number):
+        split = data._split((images, names), seed=0)
+        assert len(split.train) + len(split.test) == number
+        assert 1 <= len(split.test) < number
+    split = data._split((images, [f"{i}.png" for i in range(number)]), seed=3)
+    assert len(split.test) == pytest.approx(number / 10, rel=0.2, abs=2)
 
 
 @pytest.mark.parametrize(
@@ -293,12 +315,13 @@ def test_celeb_a_is_cropped_as_in_the_paper(celeb_a, monkeypatch):
     prepared, firsts = celeb_a
     monkeypatch.setenv("TFDS_DATA_DIR", str(prepared.parents[1]))
     images = data.load_images("celeb_a")
-    assert (images.train.shape, images.test.shape) == ((9, 64, 64, 3), (1, 64, 64, 3))
+    assert images.train.shape[1:] == images.test.shape[1:] == (64, 64, 3)
+    assert len(images.train) + len(images.test) == 10
     everything = {image.tobytes() for part in (images.train, images.test) for image in part}
     for first in firsts:
         with Image.open(first) as image:
             assert expected(image, CROP).tobytes() in everything
-    assert data.load_images("celeb_a", size=8, color="gray").train.shape == (9, 8, 8, 1)
+    assert data.load_images("celeb_a", size=8, color="gray").train.shape[1:] == (8, 8, 1)
     assert "tensorflow" not in sys.modules
 
 
@@ -325,7 +348,8 @@ def test_real_faces_are_read_from_their_archive():
         pytest.skip("WATSON_JAX_DATA names no folder with faces")
     (path,) = Path(folder, "celeba_10k").glob("*.tar")
     images = data.load_images("folder", path, crop=(12, 22, 76, 89))
-    assert (images.train.shape, images.test.shape) == ((9000, 64, 64, 3), (1000, 64, 64, 3))
+    assert len(images.train) + len(images.test) == 10_000
+    assert 900 < len(images.test) < 1100
     # They are aligned: even the mean face has two eyes, each darker than the cheek below it.
     mean = images.test.mean((0, 3))
     for columns in (slice(18, 23), slice(42, 47)):

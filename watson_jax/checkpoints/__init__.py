@@ -5,6 +5,7 @@ from watson_jax.checkpoints._errors import DownloadError as DownloadError
 from watson_jax.checkpoints._fetch import PUBLISHED as PUBLISHED
 from watson_jax.checkpoints._fetch import PublishedFile as PublishedFile
 from watson_jax.checkpoints._fetch import fetch as fetch
+from watson_jax.checkpoints._npz import is_npz as is_npz
 from watson_jax.checkpoints._npz import read_npz as read_npz
 from watson_jax.checkpoints._npz import write_npz as write_npz
 from watson_jax.checkpoints._torch import read_torch as read_torch

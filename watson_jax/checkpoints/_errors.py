@@ -17,6 +17,19 @@ class MalformedError(ValueError):
     """What is wrong with some bytes, as a clause of the sentence that `naming` makes of it."""
 
 
+def plain(text: object, most: int = 300) -> str:
+    """Text from a file for a sentence: no control characters, which terminals obey, and not endless."""
+    shown = str(text)
+    rest = "…" if len(shown) > most else ""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in shown[:most]) + rest
+
+
+def clause(error: Exception) -> str:
+    """What an error says, as part of a sentence: its first line, without a full stop."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return plain(lines[0]).rstrip(" .")
+
+
 @contextlib.contextmanager
 def naming(path: str | os.PathLike[str], kind: str) -> Iterator[None]:
     """Turns `MalformedError` into a `CheckpointError` that names `path` and the expected `kind`."""
@@ -24,6 +37,6 @@ def naming(path: str | os.PathLike[str], kind: str) -> Iterator[None]:
         yield
     except MalformedError as problem:
         raise CheckpointError(
-            f"{os.fspath(path)} is not a readable {kind}: {problem}; "
+            f"{os.fspath(path)} is not a readable {kind}: {clause(problem)}; "
             "delete it and download or save it again."
         ) from None

@@ -117,7 +117,7 @@ def fetch(name: str) -> pathlib.Path:
         )
     published = PUBLISHED[name]
     if folder := os.environ.get("WATSON_JAX_WEIGHTS_DIR"):
-        local = pathlib.Path(folder, name)
+        local = pathlib.Path(folder, name).expanduser()
         if local.exists():
             if problem := _mismatch(local, published):
                 raise CheckpointError(
@@ -134,7 +134,7 @@ def fetch(name: str) -> pathlib.Path:
 
 def cache_folder() -> pathlib.Path:
     if folder := os.environ.get("WATSON_JAX_CACHE"):
-        return pathlib.Path(folder)
+        return pathlib.Path(folder).expanduser()
     return pathlib.Path(_pooch().os_cache("watson_jax"))
 
 

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from watson_jax.checkpoints._errors import MalformedError, naming
 from watson_jax.checkpoints._files import atomic_write, read_file
+from watson_jax.checkpoints._limits import MAX_ARRAYS
 from watson_jax.checkpoints._zip import check_member_name, read_members
 
 _SUFFIX = ".npy"
@@ -29,16 +30,27 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
     Raises:
       FileNotFoundError: if there is no such file.
-      CheckpointError: if the file is damaged or is no such file.
+      CheckpointError: if the file is damaged, is no such file, or is larger than `_limits` allows.
     """
-    data = read_file(path)
     with naming(path, "uncompressed .npz file"):
+        data = read_file(path, MAX_ARRAYS)
         arrays = {}
         for name, content in read_members(data).items():
             if not name.endswith(_SUFFIX):
                 raise MalformedError(f"it holds {name[:80]!a}, which is no array")
             arrays[name.removesuffix(_SUFFIX)] = _read_array(content)
         return arrays
+
+
+def is_npz(path: str | os.PathLike[str]) -> bool:
+    """Whether a file begins with an array in a zip archive, as `.npz` files do and PyTorch's do not."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(30)  # of the first member: 26 bytes, two lengths, and then its name
+            name = file.read(int.from_bytes(head[26:28], "little"))
+    except OSError:  # which reading it will say in a sentence
+        return False
+    return head.startswith(b"PK\3\4") and name.endswith(_SUFFIX.encode())
 
 
 def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, ArrayLike]) -> None:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from watson_jax.checkpoints._errors import MalformedError
 
 # Far above any state dict (about 50 per tensor); bounds the memory that a hostile file can take.
-_MAX_OPCODES = 200_000
+_MAX_OPCODES = 50_000
 _MAX_DIMENSIONS = 32
 
 

@@ -9,13 +9,13 @@ import numpy as np
 
 from watson_jax.checkpoints._errors import MalformedError, naming
 from watson_jax.checkpoints._files import read_file
+from watson_jax.checkpoints._limits import MAX_ARRAYS, MAX_DEPTH, MAX_FILE
 from watson_jax.checkpoints._pickle import Storage, Tensor, read_pickle
 from watson_jax.checkpoints._zip import read_members
 
 _LEGACY_MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
-_MAX_NESTING = 8
-_MAX_NAME = 1000  # a long name that many tensors begin with would multiply a small file
+_MAX_NAME = 200  # a long name that many tensors begin with would multiply a small file
 
 Storages = dict[str, tuple[Storage, np.ndarray]]
 
@@ -40,10 +40,11 @@ def read_torch(
 
     Raises:
       FileNotFoundError: if there is no such file.
-      CheckpointError: if the file is damaged or holds anything but tensors.
+      CheckpointError: if the file is damaged, holds anything but tensors, or is larger than `_limits`
+        allows.
     """
-    data = read_file(path)
     with naming(path, "PyTorch state dict"):
+        data = read_file(path, MAX_FILE)
         read = _read_zip if data.startswith(b"PK") else _read_legacy
         tensors, storages = read(data, without)
         return {name: _strided(tensor, storages) for name, tensor in tensors.items()}
@@ -66,7 +67,7 @@ def _read_zip(data: bytes, without: tuple[str, ...]) -> tuple[dict[str, Tensor],
     for tensor in tensors.values():
         storage = tensor.storage
         if storage.key not in storages:
-            content = members.get(f"{folder}/data/{storage.key}")
+            content = members.pop(f"{folder}/data/{storage.key}", None)
             if content is None or len(content) != storage.size * _itemsize(storage):
                 raise MalformedError(f"the data of storage {storage.key[:20]!a} is missing or cut")
             storages[storage.key] = storage, _decode(storage, content, 0, order)
@@ -113,14 +114,21 @@ def _read_legacy(data: bytes, without: tuple[str, ...]) -> tuple[dict[str, Tenso
 
 
 def _without(tensors: dict[str, Tensor], without: tuple[str, ...]) -> dict[str, Tensor]:
-    return {name: tensor for name, tensor in tensors.items() if not name.startswith(without)}
+    """The tensors that are asked for, if they are not too large to be read."""
+    kept = {name: tensor for name, tensor in tensors.items() if not name.startswith(without)}
+    stored = sum(_width(storage) * storage.size for storage in {x.storage for x in kept.values()})
+    # Views of one storage become arrays of their own where they are used.
+    viewed = sum(_width(x.storage) * math.prod(x.shape) for x in kept.values())
+    if max(stored, viewed) > MAX_ARRAYS:
+        raise MalformedError(f"its tensors take more than {MAX_ARRAYS / 1e6:.0f} MB")
+    return kept
 
 
 def _flatten(root: Any) -> dict[str, Tensor]:
     if type(root) is not dict:
         raise MalformedError("it does not hold a dictionary of tensors")
     tensors: dict[str, Tensor] = {}
-    for name, tensor in _leaves(root, "", {id(root)}, _MAX_NESTING):
+    for name, tensor in _leaves(root, "", {id(root)}, MAX_DEPTH):
         if name in tensors:
             raise MalformedError(f"it names {name[:80]!a} twice")
         tensors[name] = tensor
@@ -146,6 +154,11 @@ def _leaves(tree: dict, prefix: str, seen: set[int], levels: int) -> Iterator[tu
 
 def _itemsize(storage: Storage) -> int:
     return 2 if storage.dtype == "bfloat16" else np.dtype(storage.dtype).itemsize
+
+
+def _width(storage: Storage) -> int:
+    """Bytes of an element in memory; parameters become float32."""
+    return max(4, _itemsize(storage))
 
 
 def _decode(storage: Storage, data: bytes, position: int, order: str) -> np.ndarray:

@@ -5,6 +5,9 @@ import zipfile
 from collections.abc import Callable
 
 from watson_jax.checkpoints._errors import MalformedError
+from watson_jax.checkpoints._limits import MAX_MEMBERS
+
+_ENTRY = b"PK\1\2"  # begins each member's entry in the directory
 
 
 def read_members(
@@ -25,6 +28,8 @@ def read_members(
     Raises:
       MalformedError: if the archive is damaged, or holds anything these formats never hold.
     """
+    if data.count(_ENTRY) > MAX_MEMBERS:  # before `zipfile`, which makes an object of each
+        raise MalformedError(f"its zip archive holds more than {MAX_MEMBERS} members")
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = archive.infolist()

@@ -14,7 +14,7 @@ from typing import BinaryIO, TypeVar
 import numpy as np
 
 from watson_jax.checkpoints._fetch import cache_folder
-from watson_jax.checkpoints._files import atomic_write
+from watson_jax.checkpoints._files import atomic_write, locked
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -105,11 +105,7 @@ def _check_packages() -> None:
 @contextlib.contextmanager
 def _alone(folder: pathlib.Path) -> Iterator[None]:
     """Waits until no other process decodes into this folder, and clears what a killed one has left."""
-    with open(folder / ".lock", "wb") as file:
-        with contextlib.suppress(ImportError):
-            import fcntl  # not on Windows, where the files of a running process cannot be removed
-
-            fcntl.flock(file, fcntl.LOCK_EX)  # let go by the system if this process is killed
+    with locked(folder / ".lock", wait=True):
         for half in folder.glob(".*.part"):
             half.unlink()
         yield
