@@ -126,11 +126,11 @@ def _in_pieces(fn, in_bands, axes, *images):
 
     def in_pieces(*images):
         of_pair = in_bands or fn
-        images = [x.reshape(number, *item) for x in images]
+        pairs = [x.reshape(number, *item) for x in images]
         if number == 1:  # which a loop would copy
-            result = jax.tree.map(lambda x: x[None], of_pair(*(x[0] for x in images)))
+            result = jax.tree.map(lambda x: x[None], of_pair(*(x[0] for x in pairs)))
         else:
-            result = jax.lax.map(lambda pair: of_pair(*pair), images, batch_size=length)
+            result = jax.lax.map(lambda pair: of_pair(*pair), pairs, batch_size=length)
         return jax.tree.map(lambda x: x.reshape(*batch, *x.shape[1:]), result)
 
     return jax.lax.platform_dependent(*images, cpu=in_pieces, default=at_once)
