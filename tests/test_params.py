@@ -433,5 +433,6 @@ def test_packaged_weights_are_the_default_and_need_no_network(name, color, monke
     jax.tree.map(np.testing.assert_array_equal, params, packaged)
     initial = wj.load_params(name, color=color, weights="initial")
     assert np.any(params.thresholds != initial.thresholds)
-    assert np.all(params.pooling_exponent > 0.3)
+    assert np.all(params.pooling_exponent >= 1)
+    assert params.luminance_floor > 0
     assert not list(tmp_path.iterdir())

@@ -44,9 +44,6 @@ def main() -> None:
     """Reads the flags, trains with each loss, prints a table and draws pictures."""
     _cli.check_choice("--data", _DATA.value, DATA_NAMES)
     crop = _cli.whole_numbers("--crop", _CROP.value) if _CROP.value else None
-    for flag, names in (("--losses", _LOSSES.value), ("--judges", _JUDGES.value)):
-        if not all(names):
-            raise _cli.UserError(f"{flag} must name losses, separated by commas, got none.")
     # After the flags, because these imports take seconds.
     from experiments._workdir import versions
     from experiments.objective.decoder import fit_decoder
