@@ -25,9 +25,9 @@ from watson_jax._registry import LOSSES, find_loss
 # The paper's λ for 32×32 grey and 64×64 colour images, by loss and kind of weights. From the authors'
 # code: Watson-DFT, Adaptive and LPIPS as they are; SSIM, which they average over a batch, less the
 # logarithm of its size. The others are matched to Watson-DFT, to a half: with them, the distance from
-# an image to the mean image counts as much. For colours that is too little for most Watson losses, such
-# as 1 for the packaged Watson-DFT: the smaller part of it is within a model's reach, and all faces
-# became one. With the values here, latents are in use after one epoch.
+# an image to the mean image counts as much. For colours that is too little for most Watson losses: the
+# smaller part of the distance is within a model's reach, and all faces became one. Those with other
+# weights than the packaged ones were seen to use their latents after one epoch.
 LOG_WEIGHTS: dict[tuple[str, str | None], tuple[float, float]] = {
     ("l1", None): (9.0, 9.5),
     ("l2", None): (9.5, 11.0),
