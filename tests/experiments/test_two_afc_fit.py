@@ -185,7 +185,7 @@ def test_features_that_cost_much_are_computed_once(tmp_path, monkeypatch):
         ({"data": "bapp"}, "--data must be one of .*did you mean 'bapps'"),
         ({"color": "grey"}, "--color must be one of rgb, gray, got 'grey'; did you mean 'gray'"),
         ({"epochs": 0}, "epochs must be at least 1, got 0"),
-        ({"decay_epochs": 30}, "decay_epochs must be at most epochs, 25, got 30"),
+        ({"decay_epochs": 30}, "decay_epochs must be at most epochs, 12, got 30"),
         ({"learning_rates": (1e-3, 0.0)}, "learning_rates must be above 0"),
         ({"learning_rates": (1e-3, 1e-3)}, "learning_rates must differ"),
         ({"records": 0}, "records must be at least 1, got 0"),

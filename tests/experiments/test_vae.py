@@ -427,6 +427,10 @@ def test_sentences_in_sentences_have_one_full_stop():
         raise OSError(28, "No space left", "x")
     assert clause(ValueError("It is cut. Fetch it.\nMore.")) == "It is cut. Fetch it"
     assert clause(ValueError("\x1b[2J")) == r"\x1b[2J"
+    long = clause(ValueError(f"{'path/' * 200}: File too large"))
+    assert len(long) < 310
+    assert long.startswith("path/")
+    assert long.endswith("File too large")
 
 
 def test_shorter_schedules_keep_their_shape():

@@ -18,10 +18,14 @@ class MalformedError(ValueError):
 
 
 def plain(text: object, most: int = 300) -> str:
-    """Text from a file for a sentence: no control characters, which terminals obey, and not endless."""
+    """Text from a file for a sentence: no control characters, which terminals obey, and not endless.
+
+    Long text loses its middle, since errors name the file first and the reason last.
+    """
     shown = str(text)
-    rest = "…" if len(shown) > most else ""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in shown[:most]) + rest
+    if len(shown) > most:
+        shown = f"{shown[: most // 2]}…{shown[-(most // 2) :]}"
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in shown)
 
 
 def clause(error: Exception) -> str:
