@@ -13,7 +13,7 @@ import pytest
 
 import watson_jax as wj
 from tests.example_losses import example_loss
-from watson_jax._registry import LOSSES, find_loss
+from watson_jax._registry import LOSSES
 from watson_jax.checkpoints import write_npz
 
 COLORS = {"rgb": 3, "gray": 1}
@@ -420,7 +420,7 @@ def test_losses_without_parameters():
 
 def test_the_authors_names():
     for theirs, ours in (("deeploss-vgg", "lpips-vgg"), ("Deeploss_Squeeze", "lpips-squeeze")):
-        assert find_loss(theirs)[0] == ours
+        assert wj.loss_info(theirs).name == ours
 
 
 @pytest.mark.parametrize("color", ["rgb", "gray"])

@@ -10,10 +10,13 @@ from watson_jax._get_loss import Loss as Loss
 from watson_jax._get_loss import get_loss as get_loss
 from watson_jax._params_io import load_params as load_params
 from watson_jax._params_io import save_params as save_params
+from watson_jax._registry import list_losses as list_losses
+from watson_jax._registry import loss_info as loss_info
 from watson_jax._version import __version__ as __version__
 from watson_jax.checkpoints import CheckpointError as CheckpointError
 from watson_jax.checkpoints import DownloadError as DownloadError
 from watson_jax.losses import AdaptiveParams as AdaptiveParams
+from watson_jax.losses import LossSpec as LossSpec
 from watson_jax.losses import LpipsFeatures as LpipsFeatures
 from watson_jax.losses import LpipsParams as LpipsParams
 from watson_jax.losses import WatsonDctParams as WatsonDctParams

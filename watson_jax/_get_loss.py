@@ -61,9 +61,9 @@ class Loss:
 def _pure_function(
     name: str, options: tuple[tuple[str, Any], ...]
 ) -> Callable[[Any, Array, Array], Array]:
-    _, entry = find_loss(name)
-    function = functools.partial(entry.function, **dict(options))
-    return function if entry.params_type else functools.partial(_without_params, function)
+    spec = find_loss(name)
+    function = functools.partial(spec.function, **dict(options))
+    return function if spec.params_type else functools.partial(_without_params, function)
 
 
 def _without_params(
@@ -104,10 +104,11 @@ def get_loss(
       >>> print(f"{loss(reference**2, reference):.2f}")
       6.69
     """
-    name, entry = find_loss(name)
+    spec = find_loss(name)
+    name = spec.name
     known = [
         parameter.name
-        for parameter in inspect.signature(entry.function).parameters.values()
+        for parameter in inspect.signature(spec.function).parameters.values()
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY
     ]
     for option, value in options.items():

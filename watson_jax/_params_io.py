@@ -13,10 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from watson_jax._registry import LOSSES, LossEntry, find_color, find_loss
+from watson_jax._registry import LOSSES, find_color, find_loss, spec_of
 from watson_jax.checkpoints import CheckpointError, is_npz, read_npz, read_torch, write_npz
 from watson_jax.checkpoints._errors import clause, plain
 from watson_jax.checkpoints._limits import MAX_DEPTH
+from watson_jax.losses._spec import LossSpec
 
 FORMAT = "watson_jax.params.v1"
 
@@ -55,37 +56,38 @@ def load_params(
       >>> params.thresholds.shape
       (1, 8, 5)
     """
-    name, entry = find_loss(name)
+    spec = find_loss(name)
+    name = spec.name
     color = find_color(color)
-    if entry.params_type is None:
+    if spec.params_type is None:
         if weights is not None:
             raise TypeError(
                 f"`weights` must be left out for {name}, which has none, got {weights!r}."
             )
         return ()
-    choices = f"{', '.join(map(repr, entry.weights))} or the path of a file"
+    choices = f"{', '.join(map(repr, spec.weights))} or the path of a file"
     if not isinstance(weights, (str, os.PathLike, type(None))):
         raise TypeError(f"`weights` must be {choices} for {name}, got {weights!r}.")
-    weights = entry.default_weights if weights is None else weights
+    weights = spec.default_weights if weights is None else weights
     assert weights is not None  # every loss with parameters has a default
-    if weights == "initial" and "initial" not in entry.weights:
+    if weights == "initial" and "initial" not in spec.weights:
         raise ValueError(
             f"`weights` cannot be 'initial' for {name}, whose network says nothing about images before "
             f"it is trained; take {choices}."
         )
-    if weights in entry.weights:
-        made = entry.weights[str(weights)](color, image_size)
+    if weights in spec.weights:
+        made = spec.weights[str(weights)](color, image_size)
         if isinstance(made, pathlib.Path):
-            made = _read(name, entry, made, color)
+            made = _read(name, spec, made, color)
         return jax.tree.map(jnp.float32, made)
     path = os.path.expanduser(weights)
     if not os.path.isfile(path):  # which `Path.is_file` does not answer for a path that is too long
-        near = difflib.get_close_matches(str(weights)[:100], entry.weights, n=1)
+        near = difflib.get_close_matches(str(weights)[:100], spec.weights, n=1)
         raise FileNotFoundError(
             f"`weights` must be {choices} for {name}, got '{plain(weights)}', where there is no file"
             + (f"; did you mean {near[0]!r}?" if near else ".")
         )
-    return jax.tree.map(jnp.float32, _read(name, entry, pathlib.Path(path), color))
+    return jax.tree.map(jnp.float32, _read(name, spec, pathlib.Path(path), color))
 
 
 def save_params(path: str | os.PathLike[str], params: Any) -> None:
@@ -106,32 +108,32 @@ def save_params(path: str | os.PathLike[str], params: Any) -> None:
       >>> load_params("watson-dct", weights=path).log_thresholds.shape
       (3, 8, 8)
     """
-    names = [name for name, entry in LOSSES.items() if entry.owns(params)]
-    if not names:
-        with_params = (name for name, entry in LOSSES.items() if entry.params_type)
+    spec = spec_of(params)
+    if spec is None:
+        with_params = (name for name, known in LOSSES.items() if known.params_type)
         raise TypeError(
             f"`params` must be the parameters of one of {', '.join(with_params)}, "
             f"got {type(params).__name__}."
         )
     fields = {field.name: getattr(params, field.name) for field in dataclasses.fields(params)}
-    arrays: dict[str, ArrayLike] = {"format": FORMAT, "loss": names[0], **_flatten(fields)}
+    arrays: dict[str, ArrayLike] = {"format": FORMAT, "loss": spec.name, **_flatten(fields)}
     write_npz(os.path.expanduser(path), arrays)
 
 
-def _read(name: str, entry: LossEntry, path: pathlib.Path, color: str) -> Any:
+def _read(name: str, spec: LossSpec, path: pathlib.Path, color: str) -> Any:
     try:
         with np.errstate(over="ignore"):  # what is too large for float32 is found below
             if is_npz(path):
-                params = _from_npz(name, entry, read_npz(path))
-            elif entry.from_torch is None:
+                params = _from_npz(name, spec, read_npz(path))
+            elif spec.from_torch is None:
                 raise CheckpointError("only files of `save_params` can be read for this loss")
             else:
-                params = entry.from_torch(read_torch(path), color)
+                params = spec.from_torch(read_torch(path), color)
             params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), params)
         if not all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(params)):
             raise CheckpointError("it has entries that are not finite in float32")
-        if entry.check is not None:
-            entry.check(params, color)
+        if spec.check is not None:
+            spec.check(params, color)
     except CheckpointError as error:
         if str(path) in str(error):
             raise
@@ -141,16 +143,16 @@ def _read(name: str, entry: LossEntry, path: pathlib.Path, color: str) -> Any:
     return params
 
 
-def _from_npz(name: str, entry: LossEntry, arrays: dict[str, np.ndarray]) -> Any:
+def _from_npz(name: str, spec: LossSpec, arrays: dict[str, np.ndarray]) -> Any:
     for key, expected in (("format", FORMAT), ("loss", name)):
         found = str(arrays.pop(key, "missing"))
         if found != expected:
             raise CheckpointError(f"its entry {key!r} must be {expected!r}, it is {found!r}")
-    assert entry.params_type is not None
-    fields = {f.name: bool(f.metadata.get("static")) for f in dataclasses.fields(entry.params_type)}
+    assert spec.params_type is not None
+    fields = {f.name: bool(f.metadata.get("static")) for f in dataclasses.fields(spec.params_type)}
     defaults = {
         f.name: f.default
-        for f in dataclasses.fields(entry.params_type)
+        for f in dataclasses.fields(spec.params_type)
         if f.default is not dataclasses.MISSING
     }
     values = _unflatten(arrays)
@@ -171,10 +173,10 @@ def _from_npz(name: str, entry: LossEntry, arrays: dict[str, np.ndarray]) -> Any
     ]
     if wrong:
         raise CheckpointError(", ".join(wrong))
-    params = entry.params_type(**{k: v.item() if fields[k] else v for k, v in values.items()})
+    params = spec.params_type(**{k: v.item() if fields[k] else v for k, v in values.items()})
     static = {f.name: getattr(params, f.name) for f in dataclasses.fields(params) if fields[f.name]}
-    kinds = {k: type(v) for k, v in (defaults | dict(entry.variant)).items()}
-    if not entry.owns(params) or any(type(static[key]) is not kinds[key] for key in static):
+    kinds = {k: type(v) for k, v in (defaults | dict(spec.variant)).items()}
+    if not spec.owns(params) or any(type(static[key]) is not kinds[key] for key in static):
         raise CheckpointError(f"its static entries are {static}, which is another loss's")
     return params
 

@@ -23,7 +23,6 @@ import numpy as np
 
 import watson_jax as wj
 from experiments.benchmark.measure import Program, compile_program, time_interleaved
-from watson_jax._registry import CHANNELS, LOSSES, find_loss
 
 # Small enough that the images of the in-place PyTorch step stay images.
 LEARNING_RATE = 1e-6
@@ -66,40 +65,35 @@ class Row:
     compile_seconds: float
 
 
+_CHANNELS = {"rgb": 3, "gray": 1}
+
+
 def loss_names() -> list[str]:
     """Every registered loss."""
-    return list(LOSSES)
+    return list(wj.list_losses())
 
 
 def check_loss_names(names: Sequence[str]) -> None:
     """Raises a `ValueError` of one sentence for an unknown name."""
     for name in names:
-        find_loss(name)
+        wj.loss_info(name)
 
 
 def image_pair(color: str, batch: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Noise in [0, 1], since no time depends on the values: float32 `[batch, size, size, C]`."""
     rng = np.random.default_rng(0)
-    shape = (batch, size, size, CHANNELS[color])
+    shape = (batch, size, size, _CHANNELS[color])
     return rng.random(shape, np.float32), rng.random(shape, np.float32)
 
 
 def jax_loss(name: str, color: str, size: int) -> tuple[Any, Callable[..., jax.Array]]:
     """The parameters and the pure function of a loss."""
-    entry = LOSSES[name]
-    if entry.params_type is wj.LpipsParams:
-        return _untrained_lpips(entry.variant["network"]), wj.lpips
-    weights = "initial" if entry.weights else None
+    spec = wj.loss_info(name)
+    if spec.untrained is not None:  # Random weights take as long as trained ones.
+        return spec.untrained(), spec.function
+    weights = "initial" if spec.weights else None
     loss = wj.get_loss(name, color=color, weights=weights, image_size=(size, size))
     return loss.params, loss.fn
-
-
-def _untrained_lpips(network: str) -> wj.LpipsParams:
-    """Random weights, which take as long as trained ones."""
-    from watson_jax.models._lpips import linear_shapes, random_backbone
-
-    linear = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), linear_shapes(network))
-    return wj.LpipsParams(random_backbone(network, 0), linear, network=network)
 
 
 def jax_functions(fn: Callable[..., jax.Array]) -> dict[str, Callable[..., Any]]:
@@ -142,7 +136,7 @@ def torch_programs(
     )
     programs = {}
     for form, make in (("plain", torch_plain.make_plain), ("tuned", torch_losses.make_twin)):
-        channels = torch_losses.channel_params(params, device) if LOSSES[name].weights else []
+        channels = torch_losses.channel_params(params, device) if wj.loss_info(name).weights else []
         loss = make(name, channels)
         if loss is not None:
             learned = torch_losses.tensors(channels) if what == "parameters" else [x]
@@ -192,8 +186,8 @@ def benchmark(names: Sequence[str], *, batch: int, size: int, rounds: int) -> It
     Yields:
       A row as soon as it is measured.
     """
-    for name in (find_loss(name)[0] for name in names):
-        for color in CHANNELS:
+    for name in (wj.loss_info(name).name for name in names):
+        for color in _CHANNELS:
             params, fn = jax_loss(name, color, size)
             functions = jax_functions(fn)
             if not name.startswith("watson"):

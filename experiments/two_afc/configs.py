@@ -11,12 +11,12 @@
 """
 
 import dataclasses
+import math
 from typing import Any
 
+import watson_jax as wj
 from experiments._cli import UserError, check_choice, check_numbers, user_errors
 from experiments.two_afc.data import DATA_NAMES
-from watson_jax._registry import CHANNELS, LOSSES, find_loss
-from watson_jax.losses._watson_params import is_floor
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,12 +76,12 @@ class FitConfig:
     def __post_init__(self) -> None:
         check_numbers(self)
         check_choice("--data", self.data, DATA_NAMES)
-        check_choice("--color", self.color, CHANNELS)
+        check_choice("--color", self.color, ("rgb", "gray"))
         check_choice("luminance", self.luminance, ("image", "batch"))
         check_choice("schedule", self.schedule, ("cosine", "linear"))
         with user_errors(rename={"`name`": "--loss"}):
-            object.__setattr__(self, "loss", find_loss(self.loss)[0])
-        if not LOSSES[self.loss].weights:
+            object.__setattr__(self, "loss", wj.loss_info(self.loss).name)
+        if wj.loss_info(self.loss).fittable is None:
             raise UserError(f"--loss must be one with parameters, got {self.loss!r}.")
         check_choice("ranking", self.ranking_kind, ("gamma", "network"))
         for name in ("seeds", "epochs", "batch_size", "records"):
@@ -91,8 +91,9 @@ class FitConfig:
         if self.seed + self.seeds > 2**31:
             raise UserError(f"seed must be below 2**31 with all seeds, got {self.seed}.")
         for name in ("luminance_floor", "phase_floor"):
-            if not is_floor(getattr(self, name)):
-                raise UserError(f"{name} must be 0 or at least 1e-15, got {getattr(self, name)}.")
+            value = getattr(self, name)
+            if not (value == 0 or 1e-15 <= value < math.inf):
+                raise UserError(f"{name} must be 0 or at least 1e-15, got {value}.")
         for name in ("seed", "start_noise", "decay_epochs"):
             if getattr(self, name) < 0:
                 raise UserError(f"{name} must be at least 0, got {getattr(self, name)}.")
@@ -115,12 +116,12 @@ class FitConfig:
     @property
     def ranking_kind(self) -> str:
         """`ranking`, or what suits the loss."""
-        return self.ranking or ("network" if self.loss.startswith("lpips") else "gamma")
+        return self.ranking or wj.loss_info(self.loss).fit_ranking
 
     @property
     def starting_weights(self) -> str:
         """`weights`, or where a fit of the loss starts."""
-        return self.weights or ("published" if self.loss.startswith("lpips") else "initial")
+        return self.weights or wj.loss_info(self.loss).fit_from
 
     @property
     def trials(self) -> list[tuple[int, float]]:

@@ -25,15 +25,12 @@ from experiments.two_afc.tables import (
     write_csv,
     write_tables,
 )
-from watson_jax._registry import find_loss
 from watson_jax.checkpoints._errors import clause
 from watson_jax.datasets import TwoAfcData
 
 ALL_SPLITS = {**SPLITS, **JND_SPLITS}
 
 # Weights to which the published scores of a loss do not belong.
-_NOT_THE_AUTHORS = ("initial", "packaged")
-_LPIPS_OWN = "published"  # its version 0.1, which the paper's authors did not score
 
 
 class MissingWeightsError(OSError):
@@ -78,18 +75,20 @@ def load_candidate(name: str, *, color: str) -> Candidate:
             f"--losses must name losses or folders of fits, got {name!r}, which is no folder."
         )
     with user_errors(rename={"`name`": "--losses"}):
-        loss, entry = find_loss(given)
-    kind = weights or entry.default_weights
+        spec = wj.loss_info(given)
+    loss = spec.name
+    kind = weights or spec.default_weights
     try:
         found = wj.get_loss(
             loss, color=color, weights=weights if colon else None, image_size=IMAGE_SIZE
         )
     except (ValueError, TypeError, OSError) as error:
-        if kind in entry.weights and isinstance(error, OSError):
+        if kind in spec.weights and isinstance(error, OSError):
             raise MissingWeightsError(str(error)) from error
         raise UserError(f"--losses={name}: {error}") from error
-    own = loss.startswith("lpips") and kind == _LPIPS_OWN
-    return Candidate(name, loss, found.fn, [found.params], kind not in _NOT_THE_AUTHORS and not own)
+    # A file may be the authors'; what has a name is what it says.
+    is_papers = kind == spec.paper_weights or kind not in spec.weights
+    return Candidate(name, loss, found.fn, [found.params], is_papers)
 
 
 def score_losses(

@@ -20,7 +20,6 @@ from experiments.two_afc.configs import FitConfig
 from experiments.two_afc.curves import save_learning_curves
 from experiments.two_afc.data import load_data, padded_batches, to_images
 from watson_jax.datasets import TwoAfcData
-from watson_jax.losses._watson_params import WatsonParams
 from watson_jax.training import (
     Fittable,
     Records,
@@ -86,12 +85,8 @@ def fit_and_evaluate(config: FitConfig, workdir: Path, *, resume: bool = True) -
     with user_errors(rename=_FLAGS):
         data = load_data(config.data, color=config.color, data_dir=config.bapps_dir)
         params = _starting_params(config, data["train"])
-        loss = fittable(
-            params,
-            luminance=config.luminance,
-            mask_chroma=config.mask_chroma,
-            pooling_range=config.pooling_range,
-        )
+        settings = wj.loss_info(config.loss).fit_settings
+        loss = fittable(params, **{name: getattr(config, name) for name in settings})
     data = {name: _first_records(part, config.records) for name, part in data.items()}
     steps = len(data["train"]) // config.batch_size
     if not steps:
@@ -161,7 +156,7 @@ def _fit(
             _checkpoints.save(workdir, row["step"], trials)
             bar.set_postfix(_summary(row))
 
-    learned = trials.learned._replace(metric=_with_luma_gain(config, trials.learned.metric))
+    learned = trials.learned._replace(metric=loss.finish(trials.learned.metric))
     final: dict[str, np.ndarray] = {}
     for name, source in {"train": train, **sources}.items():
         found = _evaluate(score_batch, learned, source)
@@ -201,11 +196,11 @@ def _summary(row: dict[str, Any]) -> dict[str, str]:
 
 
 def _starting_params(config: FitConfig, train: TwoAfcData) -> Any:
-    options: dict[str, Any] = {}
-    if config.loss == "adaptive":
-        options["image_size"] = train.reference.shape[1:3]
     params = wj.load_params(
-        config.loss, color=config.color, weights=config.starting_weights, **options
+        config.loss,
+        color=config.color,
+        weights=config.starting_weights,
+        image_size=train.reference.shape[1:3],
     )
     floors = ("luminance_floor", "phase_floor")
     own = {name: getattr(config, name) for name in floors if hasattr(params, name)}
@@ -237,14 +232,6 @@ def _source(loss: Fittable, data: TwoAfcData, config: FitConfig, description: st
         chunks.append(jax.tree.map(lambda x, n=number: x[:n], features))
     arrays = jax.tree.map(lambda *xs: np.concatenate(xs), *chunks)
     return _Source(arrays, lambda batch: batch)
-
-
-def _with_luma_gain(config: FitConfig, metric: Any) -> Any:
-    """What all trials learned, with `luma_gain` added to Y's logit in colour."""
-    if not isinstance(metric, WatsonParams) or metric.channel_logits.shape[-1] == 1:
-        return metric
-    logits = metric.channel_logits.at[..., 0].add(config.luma_gain)
-    return dataclasses.replace(metric, channel_logits=logits)
 
 
 def _evaluate(score_batch: Any, learned: Any, source: _Source) -> dict[str, np.ndarray]:

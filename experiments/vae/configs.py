@@ -15,35 +15,11 @@ faces.
 """
 
 import dataclasses
-import math
 from typing import Any
 
+import watson_jax as wj
 from experiments._cli import UserError, check_choice, check_numbers, user_errors
 from experiments.vae.data import DATA_NAMES
-from watson_jax._registry import LOSSES, find_loss
-
-# The paper's λ for 32×32 grey and 64×64 colour images, by loss and kind of weights. From the authors'
-# code: Watson-DFT, Adaptive and LPIPS as they are; SSIM, which they average over a batch, less the
-# logarithm of its size. The others are matched to Watson-DFT, to a half: with them, the distance from
-# an image to the mean image counts as much. For colours that is too little for most Watson losses: the
-# smaller part of the distance is within a model's reach, and all faces became one. Those with other
-# weights than the packaged ones were seen to use their latents after one epoch.
-LOG_WEIGHTS: dict[tuple[str, str | None], tuple[float, float]] = {
-    ("l1", None): (9.0, 9.5),
-    ("l2", None): (9.5, 11.0),
-    ("ssim", None): (9 - math.log(128), 13 - math.log(64)),
-    ("ms-ssim", None): (7.5, 9.0),
-    ("adaptive", "initial"): (0.0, 3.0),
-    ("watson-dft", "published"): (0.0, 0.0),
-    ("watson-dft", "packaged"): (5.5, 8.5),
-    ("watson-dft", "initial"): (4.0, 9.0),
-    ("watson-dct", "published"): (2.0, 8.5),
-    ("watson-dct", "packaged"): (4.0, 8.0),
-    ("watson-dct", "initial"): (5.0, 9.0),
-    ("lpips-vgg", "published"): (9.0, 10.0),
-    ("lpips-squeeze", "published"): (9.0, 9.0),
-    ("lpips-alex", "published"): (9.0, 9.0),
-}
 
 
 def _check(name: str, value: float, *, above: float, or_equal: bool = False) -> None:
@@ -101,7 +77,7 @@ class VaeConfig:
         check_numbers(self)
         check_choice("--data", self.data, DATA_NAMES)
         with user_errors(rename={"`name`": "--loss"}):
-            object.__setattr__(self, "loss", find_loss(self.loss)[0])
+            object.__setattr__(self, "loss", wj.loss_info(self.loss).name)
         for name in (
             "batch_size", "epochs", "learning_rate", "halving_epochs", "chunk_steps", "hidden",
             "latent_size",
@@ -114,21 +90,15 @@ class VaeConfig:
                 _check(name, getattr(self, name), above=0, or_equal=True)
 
     def reconstruction_log_weight(self, channels: int) -> float:
-        """λ, from the table if none is set, for grey images or those with 3 channels."""
+        """λ, the loss's own if none is set, for grey images or those with 3 channels."""
         if self.log_weight is not None:
             return self.log_weight
-        default = LOG_WEIGHTS[self.loss, LOSSES[self.loss].default_weights]
-        # A file is most likely a fit as the default weights are.
-        return LOG_WEIGHTS.get(self._kind, default)[channels == 3]
+        return wj.loss_info(self.loss).log_weight(self.weights, channels)
 
     def loss_options(self) -> dict[str, Any]:
         """Keyword arguments for `watson_jax.get_loss`."""
         names = ("weights", "phase_floor", "luminance_floor")
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-
-    @property
-    def _kind(self) -> tuple[str, str | None]:
-        return self.loss, self.weights or LOSSES[self.loss].default_weights
 
     def with_epochs(self, epochs: int) -> "VaeConfig":
         """The same run in fewer or more epochs: the learning rate's decay is stretched along."""

@@ -15,11 +15,11 @@ from pathlib import Path
 
 from absl import flags
 
+import watson_jax as wj
 from experiments import _cli
 from experiments._workdir import default_workdir
 from experiments.vae.configs import DEFAULT_PRESETS, PRESETS, VaeConfig
 from experiments.vae.data import DATA_NAMES
-from watson_jax._registry import find_loss
 
 _PRESET = flags.DEFINE_string(
     "preset", None, f"One of {', '.join(PRESETS)}; by default what suits --data."
@@ -84,7 +84,7 @@ def configs_from_flags() -> list[VaeConfig]:
 def takes_weights(loss: str) -> bool:
     """Whether `--weights` is about this one of several losses: L2, for one, has none."""
     with _cli.user_errors(rename={"`name`": "--loss"}):
-        return bool(find_loss(loss)[1].weights)
+        return bool(wj.loss_info(loss).weights)
 
 
 def workdir_of(config: VaeConfig, *, several: bool) -> Path:

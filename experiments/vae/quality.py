@@ -13,8 +13,6 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 import watson_jax as wj
-from experiments.vae.configs import VaeConfig
-from watson_jax._registry import find_loss
 
 ImageArray = Float[np.ndarray, "number height width channels"]
 
@@ -90,13 +88,12 @@ def make_losses(names: Iterable[str], shape: tuple[int, int, int]) -> dict[str, 
     losses = {}
     for text in names:
         name, _, weights = text.partition(":")
-        config = VaeConfig(
-            loss=find_loss(name)[0], weights=weights or None
-        )  # with the floors of training
-        options = config.loss_options()
-        if config.loss == "adaptive":
-            options["image_size"] = (height, width)
-        losses[text] = wj.get_loss(name, color="rgb" if channels == 3 else "gray", **options)
+        losses[text] = wj.get_loss(
+            name,
+            color="rgb" if channels == 3 else "gray",
+            weights=weights or None,
+            image_size=(height, width),
+        )
     return losses
 
 

@@ -153,16 +153,17 @@ def set_up(config: VaeConfig, images: Images | None = None) -> Experiment:
     images = read_images(config) if images is None else images
     height, width, channels = images.train.shape[1:]
     with user_errors(rename={"`name`": "--loss", "`weights`": "--weights"}):
-        options = config.loss_options()
-        if config.loss == "adaptive":
-            options["image_size"] = (height, width)
-        loss = wj.get_loss(config.loss, color="rgb" if channels == 3 else "gray", **options)
+        loss = wj.get_loss(
+            config.loss,
+            color="rgb" if channels == 3 else "gray",
+            image_size=(height, width),
+            **config.loss_options(),
+        )
     steps = len(images.train) // config.batch_size
     if not steps:
         raise UserError(f"batch_size must be at most {len(images.train)}, got {config.batch_size}.")
     optimizer, schedule = adam(config.learning_rate, halving_steps=config.halving_epochs * steps)
-    # Adaptive is meant to learn along with the model.
-    learned_loss = loss.params if config.loss == "adaptive" else None
+    learned_loss = loss.params if wj.loss_info(config.loss).trained_with_model else None
     graphdef, start = create_train_state(
         _make_model(config, images), optimizer, loss_params=learned_loss
     )

@@ -15,13 +15,13 @@ from scipy.integrate import quad
 import watson_jax as wj
 from tests.images import degenerate_pairs, noise
 from watson_jax.checkpoints import fetch, read_torch
-from watson_jax.losses._adaptive import YUV_MATRIX, _transform, adaptive
-from watson_jax.losses._adaptive_params import (
+from watson_jax.losses._adaptive.loss import YUV_MATRIX, _transform, adaptive
+from watson_jax.losses._adaptive.params import (
     AdaptiveParams,
     adaptive_params_from_torch,
     initial_adaptive_params,
 )
-from watson_jax.losses._robust import (
+from watson_jax.losses._adaptive.robust import (
     general_robust_loss,
     robust_log_partition,
     robust_negative_log_likelihood,

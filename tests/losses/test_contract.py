@@ -12,7 +12,7 @@ from jax import export
 
 from tests.example_losses import NAMES, SIZE, example_loss
 from tests.images import degenerate_pairs, noise
-from watson_jax._registry import CHANNELS
+from watson_jax.losses._spec import CHANNELS
 
 pytestmark = pytest.mark.filterwarnings("ignore::watson_jax.RangeWarning")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import watson_jax as wj
-from watson_jax._registry import CHANNELS
+from watson_jax.losses._spec import CHANNELS
 
 SIZE = 16
 BOUND = 1e3  # what `watson_dft` and `watson_dct` promise of packaged weights

@@ -25,18 +25,16 @@ from tests.checkpoints.test_torch import (
 from tests.images import degenerate_pairs, noise
 from tests.models.test_backbones import random_state, recorded_state, slow_features
 from watson_jax.checkpoints import PUBLISHED, CheckpointError, PublishedFile, read_torch
-from watson_jax.losses._lpips import (
-    BACKBONE_FILES,
+from watson_jax.losses._lpips.loss import (
     LpipsFeatures,
     LpipsParams,
-    load_lpips_params,
     lpips,
     lpips_features,
     lpips_from_features,
-    lpips_params_from_torch,
 )
+from watson_jax.losses._lpips.networks import random_backbone
+from watson_jax.losses._lpips.spec import BACKBONE_FILES, load_lpips_params, lpips_params_from_torch
 from watson_jax.models._backbones import BACKBONES, MIN_SIZE
-from watson_jax.models._lpips import random_backbone
 
 pytestmark = pytest.mark.filterwarnings("ignore::watson_jax.RangeWarning")
 
@@ -387,5 +385,7 @@ def test_wrong_arguments_are_one_sentence(params):
 
 
 def test_flax_comes_on_first_use():
-    script = "import sys, watson_jax, watson_jax.losses._lpips; assert 'flax' not in sys.modules"
+    script = (
+        "import sys, watson_jax, watson_jax.losses._lpips.loss; assert 'flax' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", script], check=True)

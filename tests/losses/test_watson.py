@@ -14,10 +14,7 @@ from jax.test_util import check_grads
 import watson_jax as wj
 from tests import references
 from tests.images import formula_image, noise
-from watson_jax.losses import _watson
-from watson_jax.losses import _watson_formula as formula
-from watson_jax.losses._phase import angle_between
-from watson_jax.transforms import _folded
+from watson_jax.losses._watson import api, cpu, stages
 
 NAMES = ("watson-dft", "watson-dct")
 COLORS = {"rgb": 3, "gray": 1}
@@ -213,18 +210,13 @@ def test_epsilons_turn_with_the_coefficients(x64):
     rng = np.random.default_rng(0)
     x, y = (rng.normal(size=(2, 40)) * 10.0 ** rng.integers(-11, 0, (2, 40)) for _ in range(2))
     x, y = (jnp.asarray(part[0] + 1j * part[1]).at[:10].set(0) for part in (x, y))
-    turned = [(z * _folded.ROTATION) for z in (x, y)]
-    parts, turned_parts = (
-        [part for z in pair for part in (z.real, z.imag)] for pair in ((x, y), turned)
-    )
-    np.testing.assert_allclose(
-        formula.amplitude(*turned_parts[:2], _folded.ROTATION),
-        formula.amplitude(*parts[:2]),
-        rtol=1e-12,
-    )
-    np.testing.assert_allclose(
-        angle_between(*turned_parts, rotation=_folded.ROTATION), angle_between(*parts), atol=1e-12
-    )
+    turned = [(z * cpu.folded.ROTATION) for z in (x, y)]
+    add = functools.partial(cpu.formula._add_epsilon, direction=1 + 1j)
+    found = jnp.hypot(*add((turned[0].real, turned[0].imag)))
+    np.testing.assert_allclose(found, stages.amplitude(x), rtol=1e-12)
+    parts = [cpu.formula._add_epsilon((z.real, z.imag), 1) for z in turned]
+    found = stages.angle_between(*parts[0], *parts[1])
+    np.testing.assert_allclose(found, wj.phase_distance(x, y), atol=1e-12)
 
 
 def test_map_is_zero_where_images_agree(name):
@@ -288,11 +280,11 @@ def test_one_compile_for_a_shape(name):
     # Whatever object is called, and whether the options are spelled out.
     function = getattr(wj, name.replace("-", "_"))
     params = wj.load_params(name, color="gray", weights="initial")
-    before = _watson._distances._cache_size()
+    before = api._distances._cache_size()
     for seed in range(3):
         wj.get_loss(name, color="gray", weights="initial")(noise(seed, 5, 7, 1), noise(9, 5, 7, 1))
         function(params, noise(seed, 5, 7, 1), noise(9, 5, 7, 1), luminance="image")
-    assert _watson._distances._cache_size() == before + 1
+    assert api._distances._cache_size() == before + 1
 
 
 def test_transforms_are_shared_by_parameter_sets(name):

@@ -12,13 +12,13 @@ from flax import nnx
 
 from tests.models.test_vae import formula
 from watson_jax.checkpoints import CheckpointError, read_torch
-from watson_jax.models._backbones import BACKBONES, MIN_SIZE, Frozen
-from watson_jax.models._lpips import (
+from watson_jax.losses._lpips.networks import (
     backbone_features,
     backbone_from_torch,
     backbone_shapes,
     random_backbone,
 )
+from watson_jax.models._backbones import BACKBONES, MIN_SIZE, Frozen
 
 # torchvision's `features`: convolutions as (outputs, kernel, stride, padding), fire modules as
 # (squeezed, outputs), poolings, and where LPIPS reads.

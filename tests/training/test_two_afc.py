@@ -11,7 +11,8 @@ import pytest
 
 import watson_jax as wj
 from tests.example_losses import SIZE, example_loss
-from watson_jax.losses import _watson_formula as formula
+from watson_jax.losses._watson.fitting import drop_half
+from watson_jax.losses._watson.formula import Terms
 from watson_jax.training import (
     Fittable,
     Records,
@@ -22,7 +23,6 @@ from watson_jax.training import (
     make_scores,
     start_trials,
 )
-from watson_jax.training._fittable import drop_half
 from watson_jax.training._two_afc import ranking_score
 from watson_jax.transforms._dft import SELF_CONJUGATE
 
@@ -167,13 +167,13 @@ def test_dropout_keeps_the_sums_on_average():
     rng = np.random.default_rng(0)
     visible = jnp.asarray(rng.normal(size=(1, 500, 40)), jnp.float32)
     phase = jnp.asarray(rng.uniform(size=(1, 500, 40)), jnp.float32)
-    dropped = drop_half(jax.random.key(0), p, formula.Terms(visible, phase))
+    dropped = drop_half(jax.random.key(0), p, Terms(visible, phase))
     kept = dropped.phase != 0
     assert abs(kept.mean() - 0.5) < 0.02  # 20,000 coins: five standard deviations
     np.testing.assert_array_equal(dropped.phase[kept], 2 * phase[kept])
-    kept = dropped.visible != 0
+    kept = dropped.difference != 0
     assert abs(kept.mean() - 0.5) < 0.02
-    powers = jnp.abs(dropped.visible) ** 0.6
+    powers = jnp.abs(dropped.difference) ** 0.6
     np.testing.assert_allclose(powers[kept], 2 * jnp.abs(visible[kept]) ** 0.6, rtol=1e-5)
     assert abs(np.corrcoef(kept.ravel(), (dropped.phase != 0).ravel())[0, 1]) < 0.05
 

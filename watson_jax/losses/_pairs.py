@@ -14,6 +14,8 @@ from jax.custom_derivatives import SymbolicZero
 from watson_jax._sharding import is_on_one_device, vary_alike
 from watson_jax.transforms._batch import for_each
 
+Distance = Callable[[Any, jax.Array, jax.Array], jax.Array]
+
 # How many numbers (pixels times channels) of images a CPU works on at once: measured for colour images
 # of 64x64. With more, what a Watson loss makes of them leaves the caches; with less, it is too little
 # work for several cores.
@@ -25,24 +27,27 @@ LARGE_IMAGE = 800_000
 
 
 def map_pairs(
-    distance: Callable[[Any, jax.Array, jax.Array], jax.Array],
+    distance: Distance,
     params: Any,
     image: jax.Array,
     reference: jax.Array,
     *,
-    in_bands: Callable[[Any, jax.Array, jax.Array], jax.Array] | None = None,
+    on_cpu: Distance | None = None,
+    in_bands: Distance | None = None,
 ) -> jax.Array:
     """Computes `distance(params, image, reference)` for every pair of a batch.
 
-    The gradient is computed together with the value, piece by piece, so that nothing is stored for
-    later but the gradient itself. Any order of `jit`, `vmap`, `grad`, `jvp` works on the result.
+    The gradient is computed together with the value, on CPUs piece by piece, so that nothing is stored
+    for later but the gradient itself. Any order of `jit`, `vmap`, `grad`, `jvp` works on the result.
 
     Args:
       distance: of one pair `[H, W, C]` each, to a number.
       params: a pytree of arrays, shared by all pairs; None stands for nothing.
       image: shape `[..., H, W, C]`.
       reference: the same shape.
-      in_bands: the same distance, for CPUs and images above `LARGE_IMAGE`.
+      on_cpu: the same distance as CPUs are to compute it, in pieces of the batch. None: they do as all
+        other platforms.
+      in_bands: the same for images above `LARGE_IMAGE`.
 
     Returns:
       Distances, shape `[...]`.
@@ -54,21 +59,22 @@ def map_pairs(
     def reshaped(distance, params, image, reference):
         return distance(params, image.reshape(shape), reference.reshape(shape))
 
-    is_large = in_bands is not None and math.prod(shape) > LARGE_IMAGE
-    distances = (
-        functools.partial(reshaped, distance),
-        functools.partial(reshaped, in_bands) if is_large else None,
-    )
-    return _map_pairs(distances, 2 if shape[-1] == 1 else 3, *vary_alike(params, image, reference))
+    if in_bands is not None and math.prod(shape) > LARGE_IMAGE:
+        on_cpu, is_large = in_bands, True
+    else:
+        is_large = False
+    distances = tuple(fn and functools.partial(reshaped, fn) for fn in (distance, on_cpu))
+    axes = 2 if shape[-1] == 1 else 3
+    return _map_pairs(distances, axes, is_large, *vary_alike(params, image, reference))
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
-def _map_pairs(distances, axes, params, image, reference):
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
+def _map_pairs(distances, axes, is_large, params, image, reference):
     fns = (fn and functools.partial(fn, params) for fn in distances)
-    return _in_pieces(*fns, axes, image, reference)
+    return _by_platform(*fns, axes, is_large, image, reference)
 
 
-def _map_pairs_jvp(distances, axes, primals, tangents):
+def _map_pairs_jvp(distances, axes, is_large, primals, tangents):
     # Only what is differentiated is computed: tangents that are zero come as such.
     leaves, tree = jax.tree.flatten(primals)
     dleaves = jax.tree.leaves(tangents, is_leaf=lambda t: isinstance(t, SymbolicZero))
@@ -88,7 +94,7 @@ def _map_pairs_jvp(distances, axes, primals, tangents):
         return value, [_saturate(gradient) for gradient in gradients]
 
     fns = (fn and functools.partial(with_gradients, fn) for fn in distances)
-    value, gradients = _in_pieces(*fns, axes, *leaves[n_params:])
+    value, gradients = _by_platform(*fns, axes, is_large, *leaves[n_params:])
     dvalue = jnp.zeros_like(value)
     for i, gradient in zip(moving, gradients, strict=True):
         tangent = dleaves[i] if i >= n_params else jnp.broadcast_to(dleaves[i], gradient.shape)
@@ -112,25 +118,28 @@ def piece_length(shape: Sequence[int]) -> int:
     return 2 ** (most.bit_length() - 1)
 
 
-def _in_pieces(fn, in_bands, axes, *images):
+def _by_platform(fn, on_cpu, axes, is_large, *images):
     def at_once(*images):
         return for_each(fn, *images, axes=axes)
 
+    def at_once_on_cpu(*images):
+        return for_each(on_cpu, *images, axes=axes)
+
+    def in_pieces(*images):
+        pairs = [x.reshape(number, *item) for x in images]
+        if number == 1:  # which a loop would copy
+            result = jax.tree.map(lambda x: x[None], on_cpu(*(x[0] for x in pairs)))
+        else:
+            result = jax.lax.map(lambda pair: on_cpu(*pair), pairs, batch_size=length)
+        return jax.tree.map(lambda x: x.reshape(*batch, *x.shape[1:]), result)
+
+    if on_cpu is None:
+        return at_once(*images)
     batch, item = images[0].shape[:-axes], images[0].shape[-axes:]
     number = math.prod(batch)
     if not isinstance(number, int) or not is_on_one_device(images[0]):
-        return at_once(*images)  # A symbolic number, of an export, has no pieces either.
-    length = min(number, piece_length(item))
-    if not number or (number == length and in_bands is None):
-        return at_once(*images)
-
-    def in_pieces(*images):
-        of_pair = in_bands or fn
-        pairs = [x.reshape(number, *item) for x in images]
-        if number == 1:  # which a loop would copy
-            result = jax.tree.map(lambda x: x[None], of_pair(*(x[0] for x in pairs)))
-        else:
-            result = jax.lax.map(lambda pair: of_pair(*pair), pairs, batch_size=length)
-        return jax.tree.map(lambda x: x.reshape(*batch, *x.shape[1:]), result)
-
-    return jax.lax.platform_dependent(*images, cpu=in_pieces, default=at_once)
+        cpu = at_once_on_cpu  # A symbolic number, of an export, has no pieces either.
+    else:
+        length = min(number, piece_length(item))
+        cpu = in_pieces if number and (number > length or is_large) else at_once_on_cpu
+    return jax.lax.platform_dependent(*images, cpu=cpu, default=at_once)

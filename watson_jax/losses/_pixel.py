@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from watson_jax._checks import check_pair
+from watson_jax.losses._spec import LossSpec
 
 
 def l1(
@@ -74,3 +75,9 @@ def _l1(image, reference):
 @jax.jit
 def _l2(image, reference):
     return jnp.mean(jnp.square(image - reference), (-3, -2, -1))
+
+
+# λ of these, of SSIM and of MS-SSIM is matched to that of Watson-DFT, to a half: with it, the distance
+# from an image to the mean image counts as much.
+L1 = LossSpec(name="l1", summary="mean absolute error", function=l1, log_weights={None: (9.0, 9.5)})
+L2 = LossSpec(name="l2", summary="mean squared error", function=l2, log_weights={None: (9.5, 11.0)})

@@ -15,6 +15,7 @@ distances are as accurate as large ones. Complements multiply as 1 - (1 - a)(1 -
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any, Literal
 
 import jax
@@ -24,6 +25,7 @@ from jaxtyping import Array, Float
 
 from watson_jax._checks import check_pair
 from watson_jax.losses._pairs import map_pairs
+from watson_jax.losses._spec import LossSpec
 from watson_jax.transforms._batch import merge_axes, split_axis
 from watson_jax.transforms._blocks import multiply
 
@@ -138,7 +140,7 @@ def _distances(image, reference, of_pair, border):
         x, y = (jnp.moveaxis(z, -1, 0) for z in (image, reference))
         return of_pair(x, y, x - y, border)
 
-    return map_pairs(one_pair, None, image, reference)
+    return map_pairs(one_pair, None, image, reference, on_cpu=one_pair)
 
 
 def _ssim_of_pair(x, y, difference, border):
@@ -236,3 +238,19 @@ def _halve(planes):
     padding = [(0, 0)] * (planes.ndim - 2) + [(0, height % 2), (0, width % 2)]
     planes = jnp.pad(planes, padding, mode="edge")
     return jnp.mean(split_axis(split_axis(planes, -1, 2), -3, 2), (-3, -1))
+
+
+SSIM = LossSpec(
+    name="ssim",
+    summary="one minus the structural similarity",
+    function=ssim,
+    # The authors', who average over a batch of 128 or 64 images.
+    log_weights={None: (9 - math.log(128), 13 - math.log(64))},
+)
+MS_SSIM = LossSpec(
+    name="ms-ssim",
+    summary="one minus the structural similarity over five scales",
+    function=ms_ssim,
+    log_weights={None: (7.5, 9.0)},
+    min_size=MS_SSIM_MIN_SIZE["zero"],
+)

@@ -50,8 +50,13 @@ def block_dct(
     """
     check_floating("image", image)
     blocks = jnp.moveaxis(split_blocks(image), -1, -3)
-    coefficients = transform_blocks(merge_axes(blocks, -2), DCT_BASIS)
+    coefficients = dct_of_blocks(merge_axes(blocks, -2))
     return jnp.moveaxis(split_axis(coefficients, -1, BLOCK_SIZE), -3, -1)
+
+
+def dct_of_blocks(blocks: Float[Array, "*batch 64"]) -> Float[Array, "*batch 64"]:
+    """The coefficients of flattened blocks, `[vertical, horizontal]` frequency in one axis."""
+    return transform_blocks(blocks, DCT_BASIS)
 
 
 def inverse_block_dct(

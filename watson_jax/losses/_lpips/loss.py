@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import types
-from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -13,20 +12,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from watson_jax._checks import check_image, check_pair
-from watson_jax.checkpoints import fetch, read_torch
 
 NETWORKS = ("vgg", "squeeze", "alex")
-BACKBONE_FILES = {
-    "vgg": "vgg16-397923af.pth",
-    "squeeze": "squeezenet1_1-b8a52dc0.pth",
-    "alex": "alexnet-owt-7be5be79.pth",
-}
-"""The published file of each network, trained on ImageNet."""
-
-_LINEAR_FILES = {
-    "published": "lpips_v0.1/{network}.pth",
-    "paper": "{color}_pnet_lin_{network}_trial0.pth",
-}
 _EPSILON = 1e-10
 # Mean and standard deviation of ImageNet's colours, for images in [-1, 1].
 _SHIFT = np.array([-0.030, -0.088, -0.188])
@@ -100,7 +87,7 @@ def lpips(
       ValueError: if a shape is wrong or an image is too small.
 
     Example:
-      >>> from watson_jax.models._lpips import linear_shapes, random_backbone
+      >>> from watson_jax.losses._lpips.networks import linear_shapes, random_backbone
       >>> linear = {layer: jnp.ones(x.shape) for layer, x in linear_shapes("alex").items()}
       >>> params = LpipsParams(random_backbone("alex", 0), linear, "alex")
       >>> reference = jnp.linspace(0, 1, 1024).reshape(32, 32, 1)
@@ -163,7 +150,7 @@ def lpips_from_features(
       ValueError: if a shape is wrong, or the features are of another network.
 
     Example:
-      >>> from watson_jax.models._lpips import linear_shapes, random_backbone
+      >>> from watson_jax.losses._lpips.networks import linear_shapes, random_backbone
       >>> linear = {layer: jnp.ones(x.shape) for layer, x in linear_shapes("alex").items()}
       >>> params = LpipsParams(random_backbone("alex", 0), linear, "alex")
       >>> reference = jnp.linspace(0, 1, 1024).reshape(32, 32, 1)
@@ -192,66 +179,6 @@ def lpips_from_features(
             f"`image` must have a shape that ends with the references' {shape}, got {image.shape}."
         )
     return _distances(params, image, features)
-
-
-def lpips_params_from_torch(
-    backbone_state: Mapping[str, np.ndarray],
-    linear_state: Mapping[str, np.ndarray],
-    network: str,
-    rescale_inputs: bool = True,
-) -> LpipsParams:
-    """Converts the state dicts of torchvision's network and of LPIPS's linear weights.
-
-    Args:
-      backbone_state: torchvision's, from `read_torch`; the classifier's entries are ignored.
-      linear_state: that of LPIPS v0.1 or of the paper's authors, named `lin0.model.1.weight` and so on.
-      network: "vgg", "squeeze" or "alex".
-      rescale_inputs: True for LPIPS's own linear weights, False for those of the paper's authors.
-
-    Returns:
-      float32 parameters.
-
-    Raises:
-      ValueError: if there is no such network.
-      CheckpointError: if arrays are missing, unexpected, of a wrong shape or not finite; each is named.
-    """
-    _check_network(network)
-    from watson_jax.models import _lpips as networks
-
-    return LpipsParams(
-        backbone=networks.backbone_from_torch(backbone_state, network),
-        linear=networks.linear_from_torch(linear_state, network),
-        network=network,
-        rescale_inputs=rescale_inputs,
-    )
-
-
-def load_lpips_params(
-    network: str, *, color: str = "rgb", weights: str = "published"
-) -> LpipsParams:
-    """Loads the parameters of LPIPS from published files, fetched once and cached.
-
-    Args:
-      network: "vgg", "squeeze" or "alex".
-      color: "rgb" or "gray": the images that the linear weights were fitted on, where that differs.
-      weights: "published" for LPIPS v0.1, or "paper" for the linear weights that the authors of the
-        Watson losses tuned, which there are for "vgg" and "squeeze".
-
-    Returns:
-      float32 parameters.
-
-    Raises:
-      CheckpointError: if a file is damaged.
-      OSError: if a file cannot be found or fetched.
-    """
-    # The small file first: where both are missing, the error comes before 500 MB do.
-    linear = read_torch(fetch(_LINEAR_FILES[weights].format(network=network, color=color)))
-    return lpips_params_from_torch(load_backbone(network), linear, network, weights == "published")
-
-
-def load_backbone(network: str) -> dict[str, np.ndarray]:
-    """The state dict of torchvision's network without its classifier, nine tenths of VGG's file."""
-    return read_torch(fetch(BACKBONE_FILES[network]), without=("classifier.",))
 
 
 @jax.jit
@@ -307,7 +234,7 @@ def _layer_differences(
 
 
 def _run(params: LpipsParams, image: Array) -> dict[str, Array]:
-    from watson_jax.models import _lpips as networks
+    from watson_jax.losses._lpips import networks
 
     if image.shape[-1] == 1:
         image = jnp.repeat(image, 3, axis=-1)
@@ -351,7 +278,7 @@ def _check_params(params: Any) -> None:
             f"`params` must be LpipsParams, got {type(params).__name__}; "
             "the parameters come first: lpips(params, image, reference)."
         )
-    _check_network(params.network)
+    check_network(params.network)
     shapes = [jnp.shape(weights) for weights in params.linear.values()]
     if any(len(shape) != 1 for shape in shapes):
         raise ValueError(
@@ -360,6 +287,7 @@ def _check_params(params: Any) -> None:
         )
 
 
-def _check_network(network: str) -> None:
+def check_network(network: str) -> None:
+    """Raises a `ValueError` unless there is such a network."""
     if network not in NETWORKS:
         raise ValueError(f"`network` must be one of {', '.join(NETWORKS)}, got {network!r}.")

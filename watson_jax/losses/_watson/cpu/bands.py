@@ -13,31 +13,44 @@ import jax
 import jax.numpy as jnp
 
 from watson_jax._sharding import vary_alike
-from watson_jax.losses import _watson_formula as formula
 from watson_jax.losses._pairs import piece_length
-from watson_jax.losses._pooling import p_norm
-from watson_jax.transforms._blocks import BLOCK_SIZE, pad_to_blocks
+from watson_jax.losses._watson import formula
+from watson_jax.losses._watson.cpu.formula import features, pool, terms
+from watson_jax.losses._watson.params import WatsonDftParams
+from watson_jax.losses._watson.stages import amplitude, p_norm
+from watson_jax.transforms._blocks import BLOCK_SIZE, mean_of_blocks, pad_to_blocks
 from watson_jax.transforms._color import split_channels
 
 
-def distance_in_bands(coefficients, params, mean_brightness, image, reference, options):
+def distance_in_bands(params, mean_brightness, image, reference, options):
     """The distance of one pair, whose p-norm is the p-norm of the bands' p-norms."""
+    kind = type(params)
     image, reference = pad_to_blocks(image), pad_to_blocks(reference)
     blocks = image.shape[0] * image.shape[1] // BLOCK_SIZE**2
     if mean_brightness is None:
-        mean_brightness = formula.mean_brightness(coefficients, reference)
+        mean_brightness = _mean_brightness(kind, reference)
     image, reference = (x.reshape(-1, BLOCK_SIZE, *x.shape[1:]) for x in (image, reference))
 
-    def pool(params, mean_brightness, image, reference):
+    def pool_channel(params, mean_brightness, image, reference):
         params, mean_brightness = jax.tree.map(lambda x: x[None], (params, mean_brightness))
-        seen = coefficients(image[..., None], reference[..., None], mean_brightness, options)
-        pooled = formula.pool(params, formula.watson_terms(params, seen, options))
-        return jax.tree.map(lambda x: x[0], pooled)
+        seen = features(kind, image[..., None], reference[..., None], options)
+        seen = seen._replace(mean_brightness=mean_brightness)
+        return jax.tree.map(lambda x: x[0], pool(params, terms(params, seen, options)))
 
-    norms, phases = _pool_bands(jax.vmap(pool), params, mean_brightness, image, reference)
+    norms, phases = _pool_bands(jax.vmap(pool_channel), params, mean_brightness, image, reference)
     norm = p_norm(norms, params.pooling_exponent, axis=0)
     phase = None if phases is None else jnp.sum(phases, 0)
-    return formula.add_up(params, (norm, phase), blocks, options)
+    return formula.add_up(params, norm, phase, blocks, options)
+
+
+def _mean_brightness(kind, reference):
+    """That of `formula.Features`, of the blocks' means."""
+    means = split_channels(mean_of_blocks(reference))
+    if kind is WatsonDftParams:
+        brightness = amplitude(jax.lax.complex(means, jnp.zeros_like(means)))
+    else:
+        brightness = jnp.maximum(BLOCK_SIZE * means, 0)
+    return jnp.mean(brightness, (-2, -1), keepdims=True)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))

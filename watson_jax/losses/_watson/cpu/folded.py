@@ -1,4 +1,4 @@
-"""The block transforms of whole images with half the multiplications, as the losses run them.
+"""The block transforms of whole images with half the multiplications.
 
 Cosines and sines about the centre of a block stay the same, or change their sign, when the block is
 turned by half a turn. So each pixel is first added to its opposite and subtracted from it; a coefficient

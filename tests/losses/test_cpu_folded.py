@@ -7,7 +7,7 @@ import pytest
 
 import watson_jax as wj
 from tests.images import noise
-from watson_jax.transforms import _folded
+from watson_jax.losses._watson.cpu import folded
 
 
 def channels_first(coefficients):
@@ -20,16 +20,16 @@ def channels_first(coefficients):
 def test_coefficients_are_those_of_blocks(channels, x64):
     image = noise(1, 24, 16, channels).astype("float64")
     ycbcr = wj.rgb_to_ycbcr(image) if channels == 3 else image
-    dct = channels_first(wj.block_dct(ycbcr))[..., _folded.DCT_ORDER]
-    np.testing.assert_allclose(_folded.dct_of_image(image), dct, atol=1e-13)
-    dft = channels_first(wj.block_dft(ycbcr)) * _folded.ROTATION
-    np.testing.assert_allclose(jax.lax.complex(*_folded.dft_of_image(image)), dft, atol=1e-14)
+    dct = channels_first(wj.block_dct(ycbcr))[..., folded.DCT_ORDER]
+    np.testing.assert_allclose(folded.dct_of_image(image), dct, atol=1e-13)
+    dft = channels_first(wj.block_dft(ycbcr)) * folded.ROTATION
+    np.testing.assert_allclose(jax.lax.complex(*folded.dft_of_image(image)), dft, atol=1e-14)
 
 
 def test_real_coefficients_stay_on_one_axis():
     # Elsewhere rounding errors would turn their phases, which are 0 or pi.
     real, imaginary = (
-        np.asarray(part).reshape(3, -1, 8, 5) for part in _folded.dft_of_image(noise(1, 24, 16, 3))
+        np.asarray(part).reshape(3, -1, 8, 5) for part in folded.dft_of_image(noise(1, 24, 16, 3))
     )
     assert not np.any(imaginary[..., ::4, ::4][..., [0, 1], [0, 1]])
     assert not np.any(real[..., ::4, ::4][..., [0, 1], [1, 0]])
@@ -39,7 +39,7 @@ def test_real_coefficients_stay_on_one_axis():
 def test_flat_blocks_have_a_dc_alone_and_grey_ones_no_chroma(transform):
     flat = jnp.repeat(jnp.repeat(noise(1, 3, 3, 3), 8, 0), 8, 1)
     grey = jnp.repeat(noise(2, 24, 24, 1), 3, axis=-1)
-    for function in (_folded.dct_of_image, _folded.dft_of_image):
+    for function in (folded.dct_of_image, folded.dft_of_image):
         for part in jax.tree.leaves(transform(function)(flat)):
             assert not np.any(part[..., 1:])
         for part in jax.tree.leaves(transform(function)(grey)):

@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from watson_jax._checks import check_pair
-from watson_jax.losses._adaptive_params import AdaptiveParams
-from watson_jax.losses._robust import general_robust_loss, robust_log_partition
+from watson_jax.losses._adaptive.params import AdaptiveParams
+from watson_jax.losses._adaptive.robust import general_robust_loss, robust_log_partition
 from watson_jax.transforms._dct import dct_matrix
 
 # Rows Y, U, V; columns R, G, B; times the factor that makes the determinant 1, so that the likelihood
@@ -55,7 +55,7 @@ def adaptive(
       ValueError: if a shape is wrong, or the images do not have the size of the parameters.
 
     Example:
-      >>> from watson_jax.losses._adaptive_params import initial_adaptive_params
+      >>> from watson_jax.losses._adaptive.params import initial_adaptive_params
       >>> params = initial_adaptive_params(1, image_size=(16, 16))
       >>> reference = jnp.linspace(0, 1, 256).reshape(16, 16, 1)
       >>> print(f"{adaptive(params, reference**2, reference):.2f}")

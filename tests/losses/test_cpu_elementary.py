@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from watson_jax.losses import _elementary as elementary
+from watson_jax.losses._watson.cpu import elementary
 
 # Half a unit in the last place of float32 is 6e-8 of a number; these round a few times.
 ROUNDING = 2.5e-7

@@ -1,0 +1,81 @@
+"""What CPUs run against the formula that is written down, which all other platforms run."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import watson_jax as wj
+from tests.images import noise
+from watson_jax.losses._watson import formula
+
+NAMES = ("watson-dft", "watson-dct")
+
+
+def assert_close(found, expected, tolerance):
+    """Relative to the norm of each array."""
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        assert np.linalg.norm(a - b) <= tolerance * np.linalg.norm(b)
+
+
+def from_formula(params, image, reference, options):
+    """The loss as `formula.py` has it, differentiated by JAX alone."""
+    features_of = formula.dft_features if hasattr(params, "phase_floor") else formula.dct_features
+
+    def of_pair(image, reference):
+        features = features_of(image, reference, options)
+        return formula.distance(params, formula.terms(params, features, options), options)
+
+    return jax.vmap(of_pair)(image, reference)
+
+
+@pytest.mark.parametrize(
+    ("weights", "dtype", "tolerance"),
+    [("packaged", "float32", 2e-5), ("initial", "float64", 1e-11)],
+)
+@pytest.mark.parametrize("name", NAMES)
+def test_value_gradient_and_second_derivative(name, weights, dtype, tolerance, x64):
+    loss = wj.get_loss(name, weights=weights)
+    params = jax.tree.map(lambda x: x.astype(dtype), loss.params)
+    # The last row of blocks is padded, one block is equal. (None is flat: the second derivative of a
+    # coefficient that is 0 is 1e10 times its rounding error.)
+    image, reference = (noise(seed, 3, 20, 24, 3).astype(dtype) for seed in (1, 2))
+    image = image.at[0, :8, :8].set(reference[0, :8, :8])
+    options = formula.WatsonOptions(
+        luminance_floor=params.luminance_floor, phase_floor=getattr(params, "phase_floor", 0.0)
+    )
+    functions = {
+        "auto": loss.fn,
+        "plain": wj.get_loss(name, weights=weights, implementation="plain").fn,
+        "formula": functools.partial(from_formula, options=options),
+    }
+
+    def run(fn):
+        def gradient(*args):
+            return jax.grad(lambda *a: jnp.sum(fn(*a)), argnums=(0, 1, 2))(*args)
+
+        at = (params, image, reference)
+        return fn(*at), *jax.jvp(gradient, at, jax.tree.map(jnp.cos, at))
+
+    found = {key: jax.jit(run, static_argnums=0)(fn) for key, fn in functions.items()}
+    assert_close(found["plain"], found["formula"], tolerance)
+    assert_close(found["auto"], found["formula"], tolerance)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("options", [{"luminance": "batch"}, {"over_blocks": "mean"}], ids=str)
+def test_options(name, options):
+    image, reference = (noise(seed, 3, 16, 24, 1) for seed in (1, 2))
+    auto, plain = (
+        wj.get_loss(name, color="gray", implementation=kind, **options)
+        for kind in ("auto", "plain")
+    )
+    np.testing.assert_allclose(auto(image, reference), plain(image, reference), rtol=1e-5)
+
+
+def test_unknown_implementations_are_refused():
+    image = jnp.zeros((8, 8, 3))
+    with pytest.raises(ValueError, match='must be "auto" or "plain", got \'fast\''):
+        wj.get_loss("watson-dft", implementation="fast")(image, image)

@@ -1,0 +1,147 @@
+"""What the library knows of a loss: everything that scripts, fits, benchmarks and tests need of it.
+
+A new loss is one folder with a `LossSpec`, and its line in `watson_jax/_registry.py`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray
+
+from watson_jax.checkpoints import CheckpointError, fetch, read_torch
+
+CHANNELS = {"rgb": 3, "gray": 1}
+
+State = Mapping[str, np.ndarray]
+ImageSize = tuple[int, int] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Fittable:
+    """One loss in two parts: what the images alone decide, and what the parameters make of it.
+
+    Only the second part depends on the parameters, so that many trials of a fit share the first.
+
+    Attributes:
+      learned: the starting values of what is fitted, a pytree.
+      features: `features(images, references)` of a batch, a pytree with the batch's axis first.
+      distance: `distance(learned, features, key)` of one pair; a key asks for dropout, None for the
+        loss as it is used.
+      project: brings what an optimizer made of `learned` back to where it is admissible.
+      finish: what is done to the values after the last step, those of many trials at once.
+      as_params: makes the loss's own parameters of `learned`.
+      costly_features: whether features are to be computed once and kept.
+    """
+
+    learned: Any
+    features: Callable[[Array, Array], Any]
+    distance: Callable[[Any, Any, PRNGKeyArray | None], Array]
+    project: Callable[[Any], Any] = lambda learned: learned
+    finish: Callable[[Any], Any] = lambda learned: learned
+    as_params: Callable[[Any], Any] = lambda learned: learned
+    costly_features: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LossSpec:
+    """One loss.
+
+    Attributes:
+      name: as `get_loss` takes it.
+      summary: what it is, in one line.
+      function: the public function; parameters come first if there are any, options are keywords.
+      log_weights: λ of a VAE of grey 32x32 and of colour 64x64 images, as its logarithm, by the kind of
+        weights; under None for losses without.
+      params_type: the class of its parameters; None for losses without.
+      weights: by the names that `weights` takes, ways to make parameters from (colour, image size), or
+        the path of the file that holds them.
+      default_weights: the one that is meant when none is named.
+      downloads: for kinds of weights that are fetched, the published files, with `{color}` in their name
+        where there is one for each.
+      licence: of those files.
+      paper_weights: the kind that the paper's own tables are about; None for losses without weights, and
+        "" where the paper has no such loss.
+      from_torch: reads a state dict that the authors' code wrote, given the colour.
+      check: raises `CheckpointError` if parameters from a file are not those of this loss and colour.
+      variant: static fields of the parameters that tell this loss from others of the same class.
+      authors_name: what the authors' code calls it, where that differs.
+      min_size: the least height and width of an image.
+      needs_image_size: whether initial parameters are those of one image size.
+      trained_with_model: whether its parameters are to be learned together with a model.
+      untrained: makes random parameters, where initial ones do not exist; for tests and benchmarks.
+      fittable: takes it apart for fitting, from its parameters and settings; None: nothing to fit.
+      fit_settings: the names of the settings that `fittable` takes.
+      fit_from: the kind of weights from which a fit starts.
+      fit_ranking: how a fit turns two distances into a choice: by "gamma" (eq. 11) or LPIPS's "network".
+    """
+
+    name: str
+    summary: str
+    function: Callable[..., Any]
+    log_weights: Mapping[str | None, tuple[float, float]]
+    params_type: type | None = None
+    weights: Mapping[str, Callable[[str, ImageSize], Any]] = dataclasses.field(default_factory=dict)
+    default_weights: str | None = None
+    downloads: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    licence: str | None = None
+    paper_weights: str | None = None
+    from_torch: Callable[[State, str], Any] | None = None
+    check: Callable[[Any, str], None] | None = None
+    variant: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    authors_name: str | None = None
+    min_size: int = 1
+    needs_image_size: bool = False
+    trained_with_model: bool = False
+    untrained: Callable[[], Any] | None = None
+    fittable: Callable[..., Fittable] | None = None
+    fit_settings: tuple[str, ...] = ()
+    fit_from: str = "initial"
+    fit_ranking: str = "gamma"
+
+    def owns(self, params: Any) -> bool:
+        """Whether `params` are parameters of this loss."""
+        return type(params) is self.params_type and all(
+            getattr(params, name) == value for name, value in self.variant.items()
+        )
+
+    def log_weight(self, weights: str | None, channels: int) -> float:
+        """The logarithm of λ for these weights; a file most likely holds a fit like the default ones."""
+        of_default = self.log_weights[self.default_weights]
+        return self.log_weights.get(weights or self.default_weights, of_default)[channels == 3]
+
+
+def load_published(name: str, from_torch: Callable[[State, str], Any], color: str) -> Any:
+    """Parameters from a published file, fetched once."""
+    return from_torch(read_torch(fetch(name.format(color=color))), color)
+
+
+def compare_shapes(found: Any, expected: Any) -> None:
+    """Raises a `CheckpointError` that names every array of `found` which is not as in `expected`."""
+
+    def shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+        leaves = jax.tree_util.tree_leaves_with_path(tree)
+        return {
+            jax.tree_util.keystr(path, simple=True, separator="/"): leaf.shape
+            for path, leaf in leaves
+        }
+
+    has, wants = shapes(found), shapes(expected)
+    wrong = [f"{name} is missing" for name in wants if name not in has]
+    wrong += [f"{name} is unexpected" for name in has if name not in wants]
+    wrong += [
+        f"{name} must have the shape {wants[name]}, it has {has[name]}"
+        for name in wants
+        if name in has and has[name] != wants[name]
+    ]
+    if wrong:
+        raise CheckpointError(", ".join(wrong))
+
+
+PACKAGED = pathlib.Path(__file__).parents[1] / "packaged"
+"""Weights that ship with the library; MODEL_CARD.md in it says where they come from."""

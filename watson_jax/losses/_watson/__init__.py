@@ -1,0 +1,1 @@
+"""Watson-DCT and Watson-DFT."""

@@ -1,0 +1,85 @@
+"""The Watson losses taken apart for fitting, with the authors' dropout."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from watson_jax.losses._spec import Fittable
+from watson_jax.losses._watson import formula
+from watson_jax.losses._watson.formula import Features, Terms, WatsonOptions
+from watson_jax.losses._watson.params import WatsonDftParams, WatsonParams
+
+
+def fittable(
+    params: WatsonParams,
+    *,
+    luminance: str = "image",
+    mask_chroma: bool = True,
+    pooling_range: tuple[float, float] | None = None,
+    luma_gain: float = 0.0,
+) -> Fittable:
+    """See `watson_jax.training.fittable`."""
+    options = WatsonOptions(
+        luminance=luminance,  # type: ignore[arg-type]
+        luminance_floor=params.luminance_floor,
+        phase_floor=getattr(params, "phase_floor", 0.0),
+    )
+    of_pair = formula.dft_features if isinstance(params, WatsonDftParams) else formula.dct_features
+
+    def features(images: Array, references: Array) -> Features:
+        seen = jax.vmap(lambda x, y: of_pair(x, y, options))(images, references)
+        if luminance == "image":
+            return seen
+        mean = formula.batch_mean_brightness(of_pair, references, options)
+        # With the batch's axis first, as all features.
+        return seen._replace(mean_brightness=jnp.broadcast_to(mean, (len(images), *mean.shape)))
+
+    def distance(learned: WatsonParams, features: Features, key: PRNGKeyArray | None) -> Array:
+        terms = formula.terms(learned, features, options)
+        if key is not None:
+            terms = drop_half(key, learned.pooling_exponent, terms)
+        return formula.distance(learned, terms, options)
+
+    def project(learned: WatsonParams) -> WatsonParams:
+        p, alpha = learned.pooling_exponent, learned.luminance_exponent
+        if pooling_range is not None:
+            p = jnp.clip(p, *pooling_range)
+        return dataclasses.replace(
+            learned,
+            pooling_exponent=p,
+            luminance_exponent=alpha if mask_chroma else alpha.at[1:].set(0),
+        )
+
+    def finish(learned: WatsonParams) -> WatsonParams:
+        logits = learned.channel_logits
+        if logits.shape[-1] == 1:
+            return learned
+        return dataclasses.replace(learned, channel_logits=logits.at[..., 0].add(luma_gain))
+
+    return Fittable(project(params), features, distance, project, finish)
+
+
+def drop_half(key: PRNGKeyArray, p: Float[Array, " channels"], terms: Terms) -> Terms:
+    """Dropout with probability 1/2 on what is added up: the powers |u|^p, and the phase terms.
+
+    The rest counts twice, so that the sums keep their expected value. (A factor of 2 on a power is one
+    of 2^(1/p) on what is raised to it.)
+    """
+    difference_key, phase_key = jax.random.split(key)
+    kept = jnp.where(_coin(difference_key, terms.difference.shape), terms.difference, 0)
+    difference = kept * formula.per_channel(jnp.exp2(1 / p))
+    if terms.phase is None:
+        return Terms(difference, None)
+    return Terms(difference, jnp.where(_coin(phase_key, terms.phase.shape), 2 * terms.phase, 0))
+
+
+def _coin(key: PRNGKeyArray, shape: tuple[int, ...]) -> Bool[Array, "*shape"]:
+    """Fair coins, 32 of every random number: drawing one for each would take most of a step."""
+    words = jax.random.bits(key, (*shape[:-1], -(-shape[-1] // 32)), jnp.uint32)
+    place = jax.lax.broadcasted_iota(jnp.uint32, (*words.shape, 32), words.ndim)
+    coins = (words[..., None] >> place) & jnp.uint32(1)
+    return coins.reshape(*shape[:-1], -1)[..., : shape[-1]].astype(bool)
