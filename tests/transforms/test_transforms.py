@@ -108,6 +108,26 @@ def test_a_traced_offset_is_clipped(offset):
     np.testing.assert_array_equal(found[0], wj.grid_shift(image, image, clipped)[0])
 
 
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "uint32", "int64", "uint64"])
+def test_a_traced_offset_of_any_type_is_clipped(dtype, x64):
+    image = noise(1, 8, 8, 1)
+    ends = jnp.iinfo(dtype).max, jnp.iinfo(dtype).min
+    found = jax.jit(wj.grid_shift)(image, image, jnp.array(ends, dtype))
+    np.testing.assert_array_equal(
+        found[0], wj.grid_shift(image, image, (4, -4 if ends[1] else 0))[0]
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_narrow_images_have_coefficients_in_complex64(dtype):
+    image = noise(1, 8, 16, 1).astype(dtype)
+    found, expected = wj.block_dft(image), wj.block_dft(image.astype("float32"))
+    assert found.dtype == jnp.complex64
+    np.testing.assert_array_equal(found, expected)
+    gradient = jax.grad(lambda x: jnp.abs(wj.block_dft(x)).sum())(image)
+    assert gradient.dtype == dtype
+
+
 @pytest.mark.parametrize("offset", [jnp.zeros(2), jnp.zeros(3, int)])
 def test_traced_offsets_that_are_none(offset):
     image = noise(1, 8, 8, 1)
