@@ -79,6 +79,13 @@ def test_images_of_whole_numbers_are_refused(transform):
         transform(np.zeros((8, 8, 3), np.uint8))
 
 
+@pytest.mark.parametrize("transform", [wj.rgb_to_ycbcr, wj.ycbcr_to_rgb])
+@pytest.mark.parametrize("shape", [(16, 16, 1), (3, 16, 16), ()])
+def test_colours_are_three_channels(transform, shape):
+    with pytest.raises(ValueError, match=r"`image` must have 3 channels in its last axis, got the"):
+        transform(jnp.ones(shape))
+
+
 @pytest.mark.parametrize("transform", [wj.inverse_block_dct, wj.inverse_block_dft])
 def test_coefficients_that_are_whole_numbers_are_refused(transform):
     with pytest.raises(TypeError, match="`coefficients` must be floating point, got int32"):
