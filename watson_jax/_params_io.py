@@ -96,7 +96,8 @@ def save_params(path: str | os.PathLike[str], params: Any) -> None:
       params: one set, as `load_params` returns it.
 
     Raises:
-      TypeError: if these are not the parameters of a loss.
+      TypeError: if these are not the parameters of a loss, or `path` is none.
+      ValueError: if `path` names no file.
       OSError: if the file cannot be written.
 
     Example:
@@ -106,6 +107,10 @@ def save_params(path: str | os.PathLike[str], params: Any) -> None:
       >>> load_params("watson-dct", weights=path).log_thresholds.shape
       (3, 8, 8)
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"`path` must be the path of a file to write, got {path!r}.")
+    if not pathlib.PurePath(path).name or "\0" in os.fspath(path):
+        raise ValueError(f"`path` must name a file to write, got {os.fspath(path)!r}.")
     names = [name for name, entry in LOSSES.items() if entry.owns(params)]
     if not names:
         with_params = (name for name, entry in LOSSES.items() if entry.params_type)
