@@ -186,6 +186,33 @@ def test_maps_shifts_and_transforms(kind):
     assert_close(found, expected)
 
 
+@pytest.mark.parametrize("spec", [P(None, "devices"), P(None, None, "devices")], ids=str)
+@pytest.mark.parametrize("name", ["ssim", "ms-ssim", "watson-dft"])
+def test_images_that_are_split_over_devices(name, spec):
+    loss = example_loss(name, "rgb")
+
+    def gradient(image, reference):
+        shifted = wj.random_grid_shift(jax.random.key(0), image, reference)
+        return jax.grad(functools.partial(weighted, loss.fn, loss.params))(*shifted)
+
+    expected = jax.jit(gradient)(*pair())
+    with jax.set_mesh(used := mesh(AxisType.Explicit)):
+        found = jax.jit(gradient)(*jax.device_put(pair(), NamedSharding(used, spec)))
+    assert_close(found, expected)
+
+
+def test_a_shift_for_each_image():
+    keys = jax.random.split(jax.random.key(0), PAIRS)
+    image, (reference, *_) = pair()
+    shift = jax.vmap(wj.random_grid_shift, in_axes=(0, 0, None))
+    expected = shift(keys, image, reference)
+    with jax.set_mesh(used := mesh(AxisType.Explicit)):
+        spread = jax.device_put((keys, image), NamedSharding(used, BATCH))
+        found = run(shift, *spread, jax.device_put(reference, NamedSharding(used, SAME)))
+        assert over_batch(found)
+    assert_close(found, expected)
+
+
 @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit, AxisType.Manual], ids=str)
 @pytest.mark.parametrize("channels", [4, 32])
 def test_convolution(kind, channels):

@@ -228,7 +228,15 @@ def test_loss_is_an_argument_of_compiled_functions():
             TypeError,
             "watson-dct has no option `phase_floor`; it has luminance",
         ),
+        (
+            lambda: wj.get_loss("watson-dft", deterministic=True),
+            TypeError,
+            "has no option `deterministic`; the grid of blocks never moves by itself",
+        ),
         (lambda: wj.save_params("x.npz", {"a": 1}), TypeError, "`params` must be the parameters"),
+        (lambda: wj.save_params(True, {}), TypeError, "`path` must be the path of a file .* True"),
+        (lambda: wj.save_params("", {}), ValueError, "`path` must name a file to write, got ''"),
+        (lambda: wj.save_params("a\0b", {}), ValueError, "`path` must name a file to write"),
     ],
 )
 def test_mistakes_are_one_sentence(call, error, message):
@@ -363,6 +371,13 @@ def test_paths_of_weights(tmp_path, monkeypatch):
         ) as info:
             wj.load_params("watson-dct", color="gray", weights=path)
         assert len(str(info.value)) < 600
+
+
+def test_a_path_that_is_too_long_is_cut_in_the_message():
+    params = wj.load_params("watson-dct", color="gray", weights="initial")
+    with pytest.raises(OSError, match=r"Cannot write x+…x+: File name too long; choose") as info:
+        wj.save_params("x" * 5000, params)
+    assert len(str(info.value)) < 600
 
 
 def test_a_truncated_file(tmp_path):

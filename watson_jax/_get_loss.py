@@ -19,6 +19,7 @@ AUTHORS_OPTIONS = {
     "colorspace": "it is called `color` here",
     "pretrained": "it is called `weights` here",
     "reduction": "it returns one value for each pair: take .sum() or .mean() of them",
+    "deterministic": "the grid of blocks never moves by itself: see random_grid_shift",
 }
 """What to say of the options that the authors' code has."""
 

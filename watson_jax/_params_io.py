@@ -98,7 +98,8 @@ def save_params(path: str | os.PathLike[str], params: Any) -> None:
       params: one set, as `load_params` returns it.
 
     Raises:
-      TypeError: if these are not the parameters of a loss.
+      TypeError: if these are not the parameters of a loss, or `path` is none.
+      ValueError: if `path` names no file.
       OSError: if the file cannot be written.
 
     Example:
@@ -108,6 +109,10 @@ def save_params(path: str | os.PathLike[str], params: Any) -> None:
       >>> load_params("watson-dct", weights=path).log_thresholds.shape
       (3, 8, 8)
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"`path` must be the path of a file to write, got {path!r}.")
+    if not pathlib.PurePath(path).name or "\0" in os.fspath(path):
+        raise ValueError(f"`path` must name a file to write, got {os.fspath(path)!r}.")
     spec = spec_of(params)
     if spec is None:
         with_params = (name for name, known in LOSSES.items() if known.params_type)

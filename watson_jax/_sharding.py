@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
+from jax.sharding import PartitionSpec
 
 
 def vary_alike(*trees: Any) -> tuple[Any, ...]:
@@ -33,11 +35,24 @@ def _varying(x: jax.Array) -> frozenset[str]:
 
 
 def spread_alike(image: jax.Array, reference: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Spreads two arrays of one shape over an explicit mesh as JAX does the result of both."""
+    """Spreads two batches of images over an explicit mesh as JAX does the result of both.
+
+    Single images are put together where they were split: most losses look across any line.
+    """
     if not any(jax.typeof(x).sharding.mesh.explicit_axes for x in (image, reference)):
         return image, reference
-    sharding = jax.eval_shape(jax.lax.add, image, reference).sharding
+    both = jax.eval_shape(jax.lax.add, image, reference)
+    whole = PartitionSpec(*both.sharding.spec[: both.ndim - 3])
+    sharding = both.sharding.update(spec=whole)
     return jax.sharding.reshard(image, sharding), jax.sharding.reshard(reference, sharding)
+
+
+def by_compiler(fn: Callable[..., jax.Array], x: jax.Array, *arguments: Any) -> jax.Array:
+    """`fn(x, *arguments)`, spread as `x` is, where types do not follow what happens inside of `fn`."""
+    sharding = jax.typeof(x).sharding
+    if sharding.mesh.explicit_axes:
+        fn = jax.sharding.auto_axes(fn, out_sharding=sharding)
+    return fn(x, *arguments)
 
 
 def is_on_one_device(x: jax.Array) -> bool:

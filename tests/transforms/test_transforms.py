@@ -79,6 +79,13 @@ def test_images_of_whole_numbers_are_refused(transform):
         transform(np.zeros((8, 8, 3), np.uint8))
 
 
+@pytest.mark.parametrize("transform", [wj.rgb_to_ycbcr, wj.ycbcr_to_rgb])
+@pytest.mark.parametrize("shape", [(16, 16, 1), (3, 16, 16), ()])
+def test_colours_are_three_channels(transform, shape):
+    with pytest.raises(ValueError, match=r"`image` must have 3 channels in its last axis, got the"):
+        transform(jnp.ones(shape))
+
+
 @pytest.mark.parametrize("transform", [wj.inverse_block_dct, wj.inverse_block_dft])
 def test_coefficients_that_are_whole_numbers_are_refused(transform):
     with pytest.raises(TypeError, match="`coefficients` must be floating point, got int32"):
@@ -106,6 +113,26 @@ def test_a_traced_offset_is_clipped(offset):
     found = jax.jit(wj.grid_shift)(image, image, jnp.array(offset))
     clipped = tuple(min(max(x, -4), 4) for x in offset)
     np.testing.assert_array_equal(found[0], wj.grid_shift(image, image, clipped)[0])
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "uint32", "int64", "uint64"])
+def test_a_traced_offset_of_any_type_is_clipped(dtype, x64):
+    image = noise(1, 8, 8, 1)
+    ends = jnp.iinfo(dtype).max, jnp.iinfo(dtype).min
+    found = jax.jit(wj.grid_shift)(image, image, jnp.array(ends, dtype))
+    np.testing.assert_array_equal(
+        found[0], wj.grid_shift(image, image, (4, -4 if ends[1] else 0))[0]
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_narrow_images_have_coefficients_in_complex64(dtype):
+    image = noise(1, 8, 16, 1).astype(dtype)
+    found, expected = wj.block_dft(image), wj.block_dft(image.astype("float32"))
+    assert found.dtype == jnp.complex64
+    np.testing.assert_array_equal(found, expected)
+    gradient = jax.grad(lambda x: jnp.abs(wj.block_dft(x)).sum())(image)
+    assert gradient.dtype == dtype
 
 
 @pytest.mark.parametrize("offset", [jnp.zeros(2), jnp.zeros(3, int)])

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import ArrayLike
 
-from watson_jax.checkpoints._errors import MalformedError, naming
+from watson_jax.checkpoints._errors import MalformedError, naming, plain
 from watson_jax.checkpoints._files import atomic_write, read_file
 from watson_jax.checkpoints._limits import MAX_ARRAYS
 from watson_jax.checkpoints._zip import check_member_name, read_members
@@ -75,7 +75,7 @@ def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, ArrayLike]) -> 
                 archive.writestr(zipfile.ZipInfo(name), content)  # dated 1980, not today
     except OSError as error:
         raise type(error)(
-            f"Cannot write {os.fspath(path)}: {error.strerror}; "
+            f"Cannot write {plain(os.fspath(path))}: {error.strerror}; "
             "choose a folder that exists, is writable and has space."
         ) from None
 

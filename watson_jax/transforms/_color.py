@@ -33,12 +33,13 @@ def rgb_to_ycbcr(image: Float[Array, "*batch 3"]) -> Float[Array, "*batch 3"]:
 
     Raises:
       TypeError: if `image` is not floating point.
+      ValueError: if its last axis is not of length 3.
 
     Example:
       >>> rgb_to_ycbcr(jnp.array([1.0, 1.0, 1.0])).tolist()
       [1.0, 0.5, 0.5]
     """
-    check_floating("image", image)
+    _check_colors(image)
     return jnp.stack(ycbcr_planes(image), axis=-1)
 
 
@@ -76,12 +77,22 @@ def ycbcr_to_rgb(image: Float[Array, "*batch 3"]) -> Float[Array, "*batch 3"]:
 
     Raises:
       TypeError: if `image` is not floating point.
+      ValueError: if its last axis is not of length 3.
 
     Example:
       >>> ycbcr_to_rgb(jnp.array([1.0, 0.5, 0.5])).tolist()
       [1.0, 1.0, 1.0]
     """
-    check_floating("image", image)
+    _check_colors(image)
     inverse = jnp.asarray(np.linalg.inv(YCBCR_MATRIX).T, image.dtype)
     offset = jnp.asarray([0, 0.5, 0.5], image.dtype)
     return jnp.matmul(image - jnp.broadcast_to(offset, image.shape), inverse, precision="highest")
+
+
+def _check_colors(image):
+    check_floating("image", image)
+    if image.shape[-1:] != (3,):
+        raise ValueError(
+            f"`image` must have 3 channels in its last axis, got the shape {image.shape}; convert grey "
+            "ones with jnp.repeat(x, 3, -1), move channels-first axes with jnp.moveaxis(x, -3, -1)."
+        )

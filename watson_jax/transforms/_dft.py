@@ -50,7 +50,7 @@ def block_dft(
     Returns:
       Coefficients divided by 64, shape
       `[..., rows, columns, vertical frequency (8), horizontal frequency (5), C]`;
-      the DC coefficient at `[0, 0]` is the mean of the block.
+      the DC coefficient at `[0, 0]` is the mean of the block. complex64, or complex128 for float64.
 
     Raises:
       TypeError: if `image` is not floating point.
@@ -62,7 +62,10 @@ def block_dft(
     """
     check_floating("image", image)
     blocks = jnp.moveaxis(split_blocks(image), -1, -3)
-    coefficients = dft_of_blocks(merge_axes(blocks, -2))
+    flat = merge_axes(blocks, -2)
+    if flat.dtype != jnp.float64:
+        flat = flat.astype(jnp.float32)  # no complex numbers are narrower
+    coefficients = dft_of_blocks(flat)
     return jnp.moveaxis(split_axis(coefficients, -1, HALF), -3, -1)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from watson_jax._checks import check_pair
+from watson_jax._sharding import by_compiler
 from watson_jax.transforms._batch import for_each
 
 MAX_SHIFT = 4
@@ -45,22 +46,33 @@ def grid_shift(
     check_pair(image, reference, channels=())
     offset = jnp.asarray(offset)
     is_traced = isinstance(offset, jax.core.Tracer)
+    clipped = jnp.zeros(2, jnp.int32)
     is_two_whole_numbers = offset.shape == (2,) and jnp.issubdtype(offset.dtype, jnp.integer)
-    clipped = jnp.clip(offset.astype(jnp.int32), -MAX_SHIFT, MAX_SHIFT)
+    if is_two_whole_numbers:  # clipped in their own type, as a narrower one would wrap around
+        least = max(-MAX_SHIFT, jnp.iinfo(offset.dtype).min)
+        clipped = jnp.clip(offset, least, MAX_SHIFT).astype(jnp.int32)
     if not is_two_whole_numbers or not (is_traced or np.array_equal(clipped, offset)):
         raise ValueError(
             "`offset` must be two whole numbers (vertical, horizontal) from "
             f"{-MAX_SHIFT} to {MAX_SHIFT}, got {jax.typeof(offset) if is_traced else offset.tolist()}."
         )
-    vertical, horizontal = clipped + MAX_SHIFT
 
-    def shift(x):
-        padded = jnp.pad(x, ((MAX_SHIFT, MAX_SHIFT), (MAX_SHIFT, MAX_SHIFT), (0, 0)), mode="edge")
-        return jax.lax.dynamic_slice(
-            padded, (vertical, horizontal, jnp.zeros_like(vertical)), x.shape
-        )
+    def shift(x, corner):
+        return for_each(lambda image: _crop(image, *corner), x)
 
-    return for_each(shift, jnp.asarray(image)), for_each(shift, jnp.asarray(reference))
+    corner = clipped + MAX_SHIFT
+    return (
+        by_compiler(shift, jnp.asarray(image), corner),
+        by_compiler(shift, jnp.asarray(reference), corner),
+    )
+
+
+def _crop(image, vertical, horizontal):
+    """An image as large, that begins there in one whose edges are repeated `MAX_SHIFT` times."""
+    padded = jnp.pad(image, ((MAX_SHIFT, MAX_SHIFT), (MAX_SHIFT, MAX_SHIFT), (0, 0)), mode="edge")
+    return jax.lax.dynamic_slice(
+        padded, (vertical, horizontal, jnp.zeros_like(vertical)), image.shape
+    )
 
 
 def random_grid_shift(
