@@ -433,6 +433,27 @@ def test_losses_without_parameters():
     assert wj.get_loss("ssim", border="valid")(image, reference).shape == ()
 
 
+def test_every_loss_has_a_spec():
+    assert wj.list_losses() == tuple(LOSSES)
+    for name in wj.list_losses():
+        spec = wj.loss_info(name)
+        assert spec.name == name
+        assert spec.summary
+        assert (spec.default_weights in spec.weights) == (spec.params_type is not None)
+        assert np.isfinite([spec.log_weight(None, channels) for channels in (1, 3)]).all()
+        assert set(spec.downloads) <= set(spec.weights)
+    known = {alias for spec in LOSSES.values() for alias in (spec.name, *spec.aliases)}
+    assert len(known) == sum(1 + len(spec.aliases) for spec in LOSSES.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "function"), [("mse", "l2"), ("mae", "l1"), ("ssim_loss", "ssim")]
+)
+def test_the_fields_names(name, function):
+    assert getattr(wj, name) is getattr(wj, function)
+    assert wj.get_loss(name).name == function
+
+
 def test_the_authors_names():
     for theirs, ours in (("deeploss-vgg", "lpips-vgg"), ("Deeploss_Squeeze", "lpips-squeeze")):
         assert wj.loss_info(theirs).name == ours

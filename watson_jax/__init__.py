@@ -29,11 +29,14 @@ from watson_jax.losses import lpips as lpips
 from watson_jax.losses import lpips_features as lpips_features
 from watson_jax.losses import lpips_from_features as lpips_from_features
 from watson_jax.losses import luminance_masking as luminance_masking
+from watson_jax.losses import mae as mae
 from watson_jax.losses import ms_ssim as ms_ssim
+from watson_jax.losses import mse as mse
 from watson_jax.losses import p_norm as p_norm
 from watson_jax.losses import phase_distance as phase_distance
 from watson_jax.losses import smooth_maximum as smooth_maximum
 from watson_jax.losses import ssim as ssim
+from watson_jax.losses import ssim_loss as ssim_loss
 from watson_jax.losses import watson_dct as watson_dct
 from watson_jax.losses import watson_dct_map as watson_dct_map
 from watson_jax.losses import watson_dft as watson_dft

@@ -79,7 +79,7 @@ def find_loss(name: str) -> LossSpec:
     """
     key = _name_key(name)
     for spec in LOSSES.values():
-        if key in (_name_key(spec.name), _name_key(spec.authors_name or spec.name)):
+        if key in map(_name_key, (spec.name, *spec.aliases)):
             return spec
     if key == _name_key("watson-vgg"):
         raise ValueError(

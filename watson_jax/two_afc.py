@@ -136,9 +136,9 @@ def agreement(
 
 
 def human_agreement(preference: Float[Array, "*records"]) -> Float[Array, "*records"]:
-    """The score of one more person, who chooses as people do: p^2 + (1 - p)^2.
+    """The human reference: the expected score of a person drawn from the same people, p^2 + (1 - p)^2.
 
-    A metric can beat it, by always choosing with the majority: max(p, 1 - p) is the highest score.
+    A metric can exceed it by always choosing with the majority, which scores max(p, 1 - p).
 
     Args:
       preference: share of people who found the second closer.

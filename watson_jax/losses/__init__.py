@@ -23,3 +23,6 @@ from watson_jax.losses._watson.stages import luminance_masking as luminance_mask
 from watson_jax.losses._watson.stages import p_norm as p_norm
 from watson_jax.losses._watson.stages import phase_distance as phase_distance
 from watson_jax.losses._watson.stages import smooth_maximum as smooth_maximum
+
+# The field's names for the same functions.
+mae, mse, ssim_loss = l1, l2, ssim

@@ -14,7 +14,7 @@ def l1(
     image: Float[Array, "*batch height width channels"],
     reference: Float[Array, "*batch height width channels"],
 ) -> Float[Array, "*batch"]:
-    """The mean absolute difference of two images.
+    """The mean absolute difference of two images; also called `mae`.
 
     The mean is over the pixels and channels of one image; the authors' code sums over the batch.
 
@@ -41,7 +41,7 @@ def l2(
     image: Float[Array, "*batch height width channels"],
     reference: Float[Array, "*batch height width channels"],
 ) -> Float[Array, "*batch"]:
-    """The mean squared difference of two images.
+    """The mean squared difference of two images; also called `mse`. optax's `l2_loss` is half of it.
 
     The mean is over the pixels and channels of one image; the authors' code sums over the batch.
 
@@ -79,5 +79,17 @@ def _l2(image, reference):
 
 # λ of these, of SSIM and of MS-SSIM is matched to that of Watson-DFT, to a half: with it, the distance
 # from an image to the mean image counts as much.
-L1 = LossSpec(name="l1", summary="mean absolute error", function=l1, log_weights={None: (9.0, 9.5)})
-L2 = LossSpec(name="l2", summary="mean squared error", function=l2, log_weights={None: (9.5, 11.0)})
+L1 = LossSpec(
+    name="l1",
+    aliases=("mae",),
+    summary="mean absolute error",
+    function=l1,
+    log_weights={None: (9.0, 9.5)},
+)
+L2 = LossSpec(
+    name="l2",
+    aliases=("mse",),
+    summary="mean squared error",
+    function=l2,
+    log_weights={None: (9.5, 11.0)},
+)

@@ -70,7 +70,7 @@ class LossSpec:
       from_torch: reads a state dict that the authors' code wrote, given the colour.
       check: raises `CheckpointError` if parameters from a file are not those of this loss and colour.
       variant: static fields of the parameters that tell this loss from others of the same class.
-      authors_name: what the authors' code calls it, where that differs.
+      aliases: further names, such as those of the authors' code.
       min_size: the least height and width of an image.
       needs_image_size: whether initial parameters are those of one image size.
       trained_with_model: whether its parameters are to be learned together with a model.
@@ -94,7 +94,7 @@ class LossSpec:
     from_torch: Callable[[State, str], Any] | None = None
     check: Callable[[Any, str], None] | None = None
     variant: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    authors_name: str | None = None
+    aliases: tuple[str, ...] = ()
     min_size: int = 1
     needs_image_size: bool = False
     trained_with_model: bool = False

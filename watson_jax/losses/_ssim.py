@@ -52,7 +52,9 @@ def ssim(
     *,
     border: Literal["zero", "valid"] = "zero",
 ) -> Float[Array, "*batch"]:
-    """One minus the structural similarity of two images.
+    """One minus the structural similarity of two images; also called `ssim_loss`.
+
+    Other libraries' `ssim`, such as that of dm_pix, is the similarity itself.
 
     Means, variances and the covariance in a Gaussian window of 11x11 pixels (sigma 1.5), for each
     channel alone; the mean of 1 - SSIM over all windows and channels. K1 = .01, K2 = .03.
@@ -242,6 +244,7 @@ def _halve(planes):
 
 SSIM = LossSpec(
     name="ssim",
+    aliases=("ssim-loss",),
     summary="one minus the structural similarity",
     function=ssim,
     # The authors', who average over a batch of 128 or 64 images.

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, PRNGKeyArray
 
 from watson_jax.checkpoints import fetch, read_torch
@@ -104,7 +103,7 @@ def _fittable(params: LpipsParams) -> Fittable:
         params.linear,
         features=lambda images, references: lpips_layer_differences(params, images, references),
         distance=distance,
-        project=optax.projections.projection_non_negative,
+        project=lambda linear: jax.tree.map(lambda weights: jnp.maximum(weights, 0), linear),
         as_params=lambda linear: dataclasses.replace(params, linear=linear),
         costly_features=True,
     )
@@ -151,7 +150,7 @@ def _spec(network: str, *tuned: str, min_size: int, log_weights: tuple[float, fl
         from_torch=from_torch,
         check=check,
         variant={"network": network},
-        authors_name=f"deeploss-{network}" if tuned else None,
+        aliases=(f"deeploss-{network}",) if tuned else (),
         min_size=min_size,
         log_weights={"published": log_weights},
         untrained=untrained,

@@ -125,5 +125,5 @@ WATSON_DFT = _spec(
     published="{color}_watson_fft_trial0.pth",
     torch_keys=_TORCH_KEYS | {"log_phase_weights": "w_phase_tild"},
     log_weights={"published": (0.0, 0.0), "packaged": (5.5, 8.5), "initial": (4.0, 9.0)},
-    authors_name="watson-fft",
+    aliases=("watson-fft",),
 )
