@@ -32,6 +32,9 @@ LOSSES: dict[str, LossSpec] = {
 def list_losses() -> tuple[str, ...]:
     """The names of all losses, as `get_loss` takes them.
 
+    Returns:
+      The names, those without parameters first.
+
     Example:
       >>> list_losses()[:3]
       ('l1', 'l2', 'ssim')

@@ -329,7 +329,7 @@ def test_from_names_to_files(fake_data, fit, tmp_path, monkeypatch, capsys):
     def no_network(name):
         raise wj.DownloadError(f"Cannot download {name}: fetch it by hand.")
 
-    monkeypatch.setattr("watson_jax._registry.fetch", no_network)
+    monkeypatch.setattr("watson_jax.losses._spec.fetch", no_network)
     workdir = tmp_path / "runs" / "scores"
     names = ["l1", "watson-dft:published", "watson-dft:initial", fit]
     (table,) = evaluate.score_losses(
