@@ -380,6 +380,18 @@ def test_a_path_that_is_too_long_is_cut_in_the_message():
     assert len(str(info.value)) < 600
 
 
+def test_names_of_files_reach_no_terminal_raw(tmp_path):
+    path = tmp_path / "a\x1b[31m\n.npz"
+    path.write_bytes(b"PK nothing")
+    with pytest.raises(wj.CheckpointError) as info:
+        wj.load_params("watson-dft", weights=path)
+    assert str(info.value).isprintable()
+    wj.save_params(path, wj.load_params("watson-dct", weights="initial"))
+    with pytest.raises(wj.CheckpointError, match=r"holds no rgb parameters of watson-dft") as info:
+        wj.load_params("watson-dft", weights=path)
+    assert str(info.value).isprintable()
+
+
 def test_a_truncated_file(tmp_path):
     path = tmp_path / "params.npz"
     wj.save_params(path, wj.load_params("watson-dft", color="gray", weights="initial"))

@@ -140,10 +140,10 @@ def _read(name: str, spec: LossSpec, path: pathlib.Path, color: str) -> Any:
         if spec.check is not None:
             spec.check(params, color)
     except CheckpointError as error:
-        if str(path) in str(error):
+        if plain(path) in str(error):
             raise
         raise CheckpointError(
-            f"{path} holds no {color} parameters of {name}: {clause(error)}."
+            f"{plain(path)} holds no {color} parameters of {name}: {clause(error)}."
         ) from None
     return params
 

@@ -41,6 +41,6 @@ def naming(path: str | os.PathLike[str], kind: str) -> Iterator[None]:
         yield
     except MalformedError as problem:
         raise CheckpointError(
-            f"{os.fspath(path)} is not a readable {kind}: {clause(problem)}; "
+            f"{plain(os.fspath(path))} is not a readable {kind}: {clause(problem)}; "
             "delete it and download or save it again."
         ) from None
