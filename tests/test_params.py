@@ -446,7 +446,6 @@ def test_losses_without_parameters():
 
 
 def test_every_loss_has_a_spec():
-    assert wj.list_losses() == tuple(LOSSES)
     for name in wj.list_losses():
         spec = wj.loss_info(name)
         assert spec.name == name
@@ -456,6 +455,18 @@ def test_every_loss_has_a_spec():
         assert set(spec.downloads) <= set(spec.weights)
     known = {alias for spec in LOSSES.values() for alias in (spec.name, *spec.aliases)}
     assert len(known) == sum(1 + len(spec.aliases) for spec in LOSSES.values())
+
+
+@pytest.mark.parametrize("name", wj.list_losses())
+def test_the_smallest_images_are_those_of_the_spec(name):
+    least = wj.loss_info(name).min_size
+    loss = example_loss(name, "rgb")
+    if name == "adaptive":  # whose parameters are for images of one size
+        loss = wj.get_loss(name, image_size=(least, least))
+    image, smaller = (jax.ShapeDtypeStruct((n, n, 3), jnp.float32) for n in (least, least - 1))
+    assert jax.eval_shape(loss, image, image).shape == ()
+    with pytest.raises(ValueError, match=r"must be (at least|\d+x\d+)"):
+        jax.eval_shape(loss, smaller, smaller)
 
 
 @pytest.mark.parametrize(

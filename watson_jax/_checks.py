@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from watson_jax._sharding import spread_alike
 
@@ -97,7 +98,7 @@ _warned_at: set[tuple[str, int]] = set()
 
 
 @jax.jit
-def _extremes(image: Any) -> tuple[jax.Array, jax.Array]:
+def _extremes(image: jax.Array) -> tuple[jax.Array, jax.Array]:
     return jnp.min(image), jnp.max(image)
 
 
@@ -111,9 +112,13 @@ def _warn_of_range(name: str, image: Any) -> None:
         return
     if not getattr(image, "is_fully_addressable", True):
         return  # Spread over several hosts.
-    # On the device that holds them, so that two numbers come to the host and not a batch of images.
-    with jax.ensure_compile_time_eval():  # Other arguments of the caller's may be traced.
-        low, high = map(float, _extremes(image))
+    if isinstance(image, jax.Array):
+        # On the device that holds them, so that two numbers come to the host and not a batch of images.
+        with jax.ensure_compile_time_eval():  # Other arguments of the caller's may be traced.
+            low, high = map(float, _extremes(image))
+    else:
+        values = np.asarray(image)
+        low, high = float(values.min()), float(values.max())
     if low < -RANGE_TOLERANCE or high > 1 + RANGE_TOLERANCE:
         _warned_at.add(location)
         hint = "divide by 255" if high > 2 else "map x to (x + 1) / 2 if they are in [-1, 1]"

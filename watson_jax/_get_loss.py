@@ -13,7 +13,7 @@ import jax
 from jaxtyping import Array, Float
 
 from watson_jax._params_io import load_params
-from watson_jax._registry import find_loss
+from watson_jax._registry import loss_info
 
 AUTHORS_OPTIONS = {
     "colorspace": "it is called `color` here",
@@ -62,7 +62,7 @@ class Loss:
 def _pure_function(
     name: str, options: tuple[tuple[str, Any], ...]
 ) -> Callable[[Any, Array, Array], Array]:
-    spec = find_loss(name)
+    spec = loss_info(name)
     function = functools.partial(spec.function, **dict(options))
     return function if spec.params_type else functools.partial(_without_params, function)
 
@@ -105,7 +105,7 @@ def get_loss(
       >>> print(f"{loss(reference**2, reference):.2f}")
       6.69
     """
-    spec = find_loss(name)
+    spec = loss_info(name)
     name = spec.name
     known = [
         parameter.name

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from watson_jax._registry import LOSSES, find_color, find_loss, spec_of
+from watson_jax._registry import LOSSES, find_color, loss_info, spec_of
 from watson_jax.checkpoints import CheckpointError, is_npz, read_npz, read_torch, write_npz
 from watson_jax.checkpoints._errors import clause, plain
 from watson_jax.checkpoints._limits import MAX_DEPTH
@@ -56,7 +56,7 @@ def load_params(
       >>> params.thresholds.shape
       (1, 8, 5)
     """
-    spec = find_loss(name)
+    spec = loss_info(name)
     name = spec.name
     color = find_color(color)
     if spec.params_type is None:

@@ -46,7 +46,7 @@ def loss_info(name: str) -> LossSpec:
     """What the library knows of a loss: its weights, downloads, licence, sizes and other traits.
 
     Args:
-      name: as for `get_loss`.
+      name: such as "watson-dft"; case, `_` and `-` do not matter, and other names of a loss are known.
 
     Returns:
       The specification; its attributes are described in `LossSpec`.
@@ -60,26 +60,6 @@ def loss_info(name: str) -> LossSpec:
       >>> loss_info("lpips-alex").min_size
       31
     """
-    return find_loss(name)
-
-
-def spec_of(params: Any) -> LossSpec | None:
-    """The loss that parameters belong to, if they belong to one."""
-    return next((spec for spec in LOSSES.values() if spec.owns(params)), None)
-
-
-def find_loss(name: str) -> LossSpec:
-    """Finds a loss by its name, in any case, with `_` or `-`, or by the authors' name for it.
-
-    Args:
-      name: what the user wrote.
-
-    Returns:
-      Its specification.
-
-    Raises:
-      ValueError: if there is no such loss.
-    """
     key = _name_key(name)
     for spec in LOSSES.values():
         if key in map(_name_key, (spec.name, *spec.aliases)):
@@ -92,6 +72,11 @@ def find_loss(name: str) -> LossSpec:
     near = difflib.get_close_matches(str(name).lower(), LOSSES, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else "."
     raise ValueError(f"`name` must be one of {', '.join(LOSSES)}, got {name!r}{hint}")
+
+
+def spec_of(params: Any) -> LossSpec | None:
+    """The loss that parameters belong to, if they belong to one."""
+    return next((spec for spec in LOSSES.values() if spec.owns(params)), None)
 
 
 def _name_key(name: str) -> str:

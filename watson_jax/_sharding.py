@@ -47,8 +47,11 @@ def spread_alike(image: jax.Array, reference: jax.Array) -> tuple[jax.Array, jax
     return jax.sharding.reshard(image, sharding), jax.sharding.reshard(reference, sharding)
 
 
-def by_compiler(fn: Callable[..., jax.Array], x: jax.Array, *arguments: Any) -> jax.Array:
-    """`fn(x, *arguments)`, spread as `x` is, where types do not follow what happens inside of `fn`."""
+def keep_sharding(fn: Callable[..., jax.Array], x: jax.Array, *arguments: Any) -> jax.Array:
+    """Calls `fn(x, *arguments)` and spreads the result over an explicit mesh as `x` is.
+
+    For functions with steps whose sharding JAX does not derive, such as slices at traced positions.
+    """
     sharding = jax.typeof(x).sharding
     if sharding.mesh.explicit_axes:
         fn = jax.sharding.auto_axes(fn, out_sharding=sharding)

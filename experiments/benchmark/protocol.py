@@ -24,6 +24,8 @@ import numpy as np
 import watson_jax as wj
 from experiments.benchmark.measure import Program, compile_program, time_interleaved
 
+_CHANNELS = {"rgb": 3, "gray": 1}
+
 # Small enough that the images of the in-place PyTorch step stay images.
 LEARNING_RATE = 1e-6
 
@@ -63,9 +65,6 @@ class Row:
     temp_bytes: int
     input_bytes: int
     compile_seconds: float
-
-
-_CHANNELS = {"rgb": 3, "gray": 1}
 
 
 def loss_names() -> list[str]:

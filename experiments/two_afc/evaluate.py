@@ -30,8 +30,6 @@ from watson_jax.datasets import TwoAfcData
 
 ALL_SPLITS = {**SPLITS, **JND_SPLITS}
 
-# Weights to which the published scores of a loss do not belong.
-
 
 class MissingWeightsError(OSError):
     """Weights that cannot be fetched; the text is one sentence."""

@@ -77,8 +77,6 @@ def _l2(image, reference):
     return jnp.mean(jnp.square(image - reference), (-3, -2, -1))
 
 
-# λ of these, of SSIM and of MS-SSIM is matched to that of Watson-DFT, to a half: with it, the distance
-# from an image to the mean image counts as much.
 L1 = LossSpec(
     name="l1",
     aliases=("mae",),

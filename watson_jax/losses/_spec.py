@@ -56,8 +56,12 @@ class LossSpec:
       name: as `get_loss` takes it.
       summary: what it is, in one line.
       function: the public function; parameters come first if there are any, options are keywords.
-      log_weights: λ of a VAE of grey 32x32 and of colour 64x64 images, as its logarithm, by the kind of
-        weights; under None for losses without.
+      log_weights: the logarithm of λ for a VAE of grey 32x32 and of colour 64x64 images, by the kind of
+        weights; under None for losses without. From the authors' code: published Watson-DFT, Adaptive
+        and LPIPS as they are, SSIM less the logarithm of the batch size, since they average over it.
+        The others are matched to Watson-DFT, to a half, so that the distance from an image to the mean
+        image counts as much. For colours that is too little for most Watson losses: all faces became
+        one, so theirs are larger.
       params_type: the class of its parameters; None for losses without.
       weights: by the names that `weights` takes, ways to make parameters from (colour, image size), or
         the path of the file that holds them.
@@ -72,7 +76,6 @@ class LossSpec:
       variant: static fields of the parameters that tell this loss from others of the same class.
       aliases: further names, such as those of the authors' code.
       min_size: the least height and width of an image.
-      needs_image_size: whether initial parameters are those of one image size.
       trained_with_model: whether its parameters are to be learned together with a model.
       untrained: makes random parameters, where initial ones do not exist; for tests and benchmarks.
       fittable: takes it apart for fitting, from its parameters and settings; None: nothing to fit.
@@ -96,7 +99,6 @@ class LossSpec:
     variant: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     aliases: tuple[str, ...] = ()
     min_size: int = 1
-    needs_image_size: bool = False
     trained_with_model: bool = False
     untrained: Callable[[], Any] | None = None
     fittable: Callable[..., Fittable] | None = None

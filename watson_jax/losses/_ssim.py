@@ -247,7 +247,7 @@ SSIM = LossSpec(
     aliases=("ssim-loss",),
     summary="one minus the structural similarity",
     function=ssim,
-    # The authors', who average over a batch of 128 or 64 images.
+    # The authors average over a batch, of 128 or 64 images.
     log_weights={None: (9 - math.log(128), 13 - math.log(64))},
 )
 MS_SSIM = LossSpec(

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from watson_jax._checks import check_pair
-from watson_jax._sharding import by_compiler
+from watson_jax._sharding import keep_sharding
 from watson_jax.transforms._batch import for_each
 
 MAX_SHIFT = 4
@@ -62,8 +62,8 @@ def grid_shift(
 
     corner = clipped + MAX_SHIFT
     return (
-        by_compiler(shift, jnp.asarray(image), corner),
-        by_compiler(shift, jnp.asarray(reference), corner),
+        keep_sharding(shift, jnp.asarray(image), corner),
+        keep_sharding(shift, jnp.asarray(reference), corner),
     )
 
 

@@ -75,7 +75,6 @@ ADAPTIVE = LossSpec(
     from_torch=_from_torch,
     check=_check,
     log_weights={"initial": (0.0, 3.0)},
-    needs_image_size=True,
     trained_with_model=True,
     fittable=_fittable,
 )

@@ -145,7 +145,7 @@ def _spec(network: str, *tuned: str, min_size: int, log_weights: tuple[float, fl
             kind: (BACKBONE_FILES[network], _LINEAR_FILES[kind].replace("{network}", network))
             for kind in kinds
         },
-        licence="BSD: torchvision's network and LPIPS v0.1; none stated for the paper's",
+        licence="BSD for LPIPS and torchvision" + "; the paper's: none stated" * bool(tuned),
         paper_weights="paper" if tuned else "",
         from_torch=from_torch,
         check=check,

@@ -217,14 +217,12 @@ def watson_dct_map(
     return _maps(params, image, reference, options)
 
 
-_FEATURES = {WatsonDctParams: formula.dct_features, WatsonDftParams: formula.dft_features}
-
-
 @functools.partial(jax.jit, static_argnames=("options", "implementation"))
 def _distances(params, image, reference, options, implementation):
     def one_pair(params_and_mean, image, reference):
         params, mean = params_and_mean
-        terms = formula.terms(params, _features(params, mean, image, reference, options), options)
+        seen = formula.features(type(params), image, reference, options, mean)
+        terms = formula.terms(params, seen, options)
         return formula.distance(params, terms, options)
 
     mean = _batch_mean(params, reference, options)
@@ -235,7 +233,8 @@ def _distances(params, image, reference, options, implementation):
 @functools.partial(jax.jit, static_argnames="options")
 def _maps(params, image, reference, options):
     def one_pair(image, reference):
-        terms = formula.terms(params, _features(params, mean, image, reference, options), options)
+        seen = formula.features(type(params), image, reference, options, mean)
+        terms = formula.terms(params, seen, options)
         shares = formula.block_distances(params, terms, options)
         return split_axis(shares, 0, -(-image.shape[1] // BLOCK_SIZE))
 
@@ -243,18 +242,11 @@ def _maps(params, image, reference, options):
     return for_each(one_pair, image, reference)
 
 
-def _features(params, mean_brightness, image, reference, options):
-    features = _FEATURES[type(params)](image, reference, options)
-    if mean_brightness is None:
-        return features
-    return features._replace(mean_brightness=mean_brightness)
-
-
 def _batch_mean(params, reference, options):
     """The mean brightness of all references, where that is what luminance masking relates to."""
     if options.luminance == "image":
         return None
-    return formula.batch_mean_brightness(_FEATURES[type(params)], reference, options)
+    return formula.batch_mean_brightness(type(params), reference, options)
 
 
 def _check_options(

@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from watson_jax.losses._spec import Fittable
 from watson_jax.losses._watson import formula
 from watson_jax.losses._watson.formula import Features, Terms, WatsonOptions
-from watson_jax.losses._watson.params import WatsonDftParams, WatsonParams
+from watson_jax.losses._watson.params import WatsonParams
 
 
 def fittable(
@@ -28,15 +28,17 @@ def fittable(
         luminance_floor=params.luminance_floor,
         phase_floor=getattr(params, "phase_floor", 0.0),
     )
-    of_pair = formula.dft_features if isinstance(params, WatsonDftParams) else formula.dct_features
+    kind = type(params)
 
     def features(images: Array, references: Array) -> Features:
-        seen = jax.vmap(lambda x, y: of_pair(x, y, options))(images, references)
-        if luminance == "image":
-            return seen
-        mean = formula.batch_mean_brightness(of_pair, references, options)
-        # With the batch's axis first, as all features.
-        return seen._replace(mean_brightness=jnp.broadcast_to(mean, (len(images), *mean.shape)))
+        mean = None
+        if luminance == "batch":
+            mean = formula.batch_mean_brightness(kind, references, options)
+
+        def of_pair(image, reference):
+            return formula.features(kind, image, reference, options, mean)
+
+        return jax.vmap(of_pair)(images, references)
 
     def distance(learned: WatsonParams, features: Features, key: PRNGKeyArray | None) -> Array:
         terms = formula.terms(learned, features, options)

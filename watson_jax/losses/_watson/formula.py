@@ -2,13 +2,12 @@
 
 Coefficients have the axes `[channel, block, frequency]`, with the 8x8 (DCT) or 8x5 (DFT)
 frequencies in one axis: the block transform is then a matrix product, and all else is elementwise.
-A loss has three steps: `dct_features` or `dft_features`, without parameters; `terms`; and `distance`.
+A loss has three steps: `features`, which no parameter enters; `terms`; and `distance`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
@@ -93,13 +92,29 @@ def dft_features(image: Array, reference: Array, options: WatsonOptions) -> Feat
     )
 
 
+def features(
+    kind: type[WatsonParams],
+    image: Array,
+    reference: Array,
+    options: WatsonOptions,
+    mean_brightness: Array | None = None,
+) -> Features:
+    """`dct_features` or `dft_features`, by the class of parameters.
+
+    Where a mean brightness is given, it takes the place of the reference's own.
+    """
+    of_pair = dft_features if kind is WatsonDftParams else dct_features
+    found = of_pair(image, reference, options)
+    return found if mean_brightness is None else found._replace(mean_brightness=mean_brightness)
+
+
 def batch_mean_brightness(
-    features_of: Callable[[Array, Array, WatsonOptions], Features],
+    kind: type[WatsonParams],
     references: Float[Array, "*batch height width channels"],
     options: WatsonOptions,
 ) -> Float[Array, "channels 1 1"]:
     """The mean brightness of all references together, as in the authors' luminance masking."""
-    of_each = for_each(lambda x: features_of(x, x, options).mean_brightness, references)
+    of_each = for_each(lambda x: features(kind, x, x, options).mean_brightness, references)
     return jnp.mean(of_each, tuple(range(of_each.ndim - 3)))
 
 

@@ -33,8 +33,7 @@ def distance_in_bands(params, mean_brightness, image, reference, options):
 
     def pool_channel(params, mean_brightness, image, reference):
         params, mean_brightness = jax.tree.map(lambda x: x[None], (params, mean_brightness))
-        seen = features(kind, image[..., None], reference[..., None], options)
-        seen = seen._replace(mean_brightness=mean_brightness)
+        seen = features(kind, image[..., None], reference[..., None], options, mean_brightness)
         return jax.tree.map(lambda x: x[0], pool(params, terms(params, seen, options)))
 
     norms, phases = _pool_bands(jax.vmap(pool_channel), params, mean_brightness, image, reference)

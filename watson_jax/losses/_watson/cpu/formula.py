@@ -41,9 +41,13 @@ _FUNCTIONS = Functions(exp, log, arctan2, _sum_by_product)
 
 
 def features(
-    kind: type[WatsonParams], image: Array, reference: Array, options: WatsonOptions
+    kind: type[WatsonParams],
+    image: Array,
+    reference: Array,
+    options: WatsonOptions,
+    mean_brightness: Array | None = None,
 ) -> Features:
-    """`formula.dct_features` or `formula.dft_features`, by the class of parameters."""
+    """`formula.features`."""
     image, reference = pad_to_blocks(image), pad_to_blocks(reference)
     differs = differing_blocks(image, reference)
     angle = None
@@ -57,12 +61,10 @@ def features(
     else:
         c_x, c_y = dct_of_image(image), dct_of_image(reference)
         brightness = jnp.maximum(c_y[..., :1], 0)
+    if mean_brightness is None:
+        mean_brightness = jnp.mean(brightness, (-2, -1), keepdims=True)
     return Features(
-        jnp.where(differs, c_x - c_y, 0),
-        c_y * jnp.sign(c_y),
-        brightness,
-        jnp.mean(brightness, (-2, -1), keepdims=True),
-        angle,
+        jnp.where(differs, c_x - c_y, 0), c_y * jnp.sign(c_y), brightness, mean_brightness, angle
     )
 
 
@@ -74,9 +76,7 @@ def distance(
     options: WatsonOptions,
 ) -> Float[Array, ""]:
     """The distance of one pair; the mean is that of the reference where none is given."""
-    seen = features(type(params), image, reference, options)
-    if mean_brightness is not None:
-        seen = seen._replace(mean_brightness=mean_brightness)
+    seen = features(type(params), image, reference, options, mean_brightness)
     pooled = pool(params, terms(params, seen, options))
     return formula.add_up(params, *pooled, seen.difference.shape[-2], options)
 
