@@ -15,8 +15,10 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from PIL import Image as PilImage
 
-from experiments._figures import COLORS as COLORS  # which colour-blind readers can tell apart
-from experiments._figures import DPI
+from experiments._common.figures import (
+    COLORS as COLORS,  # which colour-blind readers can tell apart
+)
+from experiments._common.figures import DPI
 
 MARKERS = "osD^vPX"
 

@@ -14,7 +14,7 @@ import pytest
 import watson_jax as wj
 from tests.example_losses import example_loss
 from watson_jax._registry import LOSSES
-from watson_jax.checkpoints import write_npz
+from watson_jax.weights import write_npz
 
 COLORS = {"rgb": 3, "gray": 1}
 

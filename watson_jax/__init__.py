@@ -13,8 +13,6 @@ from watson_jax._params_io import save_params as save_params
 from watson_jax._registry import list_losses as list_losses
 from watson_jax._registry import loss_info as loss_info
 from watson_jax._version import __version__ as __version__
-from watson_jax.checkpoints import CheckpointError as CheckpointError
-from watson_jax.checkpoints import DownloadError as DownloadError
 from watson_jax.losses import AdaptiveParams as AdaptiveParams
 from watson_jax.losses import LossSpec as LossSpec
 from watson_jax.losses import LpipsFeatures as LpipsFeatures
@@ -52,3 +50,5 @@ from watson_jax.transforms import random_grid_shift as random_grid_shift
 from watson_jax.transforms import rgb_to_ycbcr as rgb_to_ycbcr
 from watson_jax.transforms import split_blocks as split_blocks
 from watson_jax.transforms import ycbcr_to_rgb as ycbcr_to_rgb
+from watson_jax.weights import CheckpointError as CheckpointError
+from watson_jax.weights import DownloadError as DownloadError

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from watson_jax._registry import LOSSES, find_color, loss_info, spec_of
-from watson_jax.checkpoints import CheckpointError, is_npz, read_npz, read_torch, write_npz
-from watson_jax.checkpoints._errors import clause, plain
-from watson_jax.checkpoints._limits import MAX_DEPTH
+from watson_jax.files import clause, plain
 from watson_jax.losses._spec import LossSpec
+from watson_jax.weights import CheckpointError, is_npz, read_npz, read_torch, write_npz
+from watson_jax.weights._limits import MAX_DEPTH
 
 FORMAT = "watson_jax.params.v1"
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments._figures import COLORS, save_png
+from experiments._common.figures import COLORS, save_png
 from experiments.benchmark.measure import Program, compile_program, time_interleaved
 from experiments.benchmark.protocol import image_pair, jax_functions, jax_loss
 

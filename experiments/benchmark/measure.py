@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from watson_jax._version import __version__
+from watson_jax import __version__
 
 Program = Callable[[], object]
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from experiments import _cli
+from experiments._common import cli
 from experiments.vae.data import DATA_NAMES
 
 _LOSSES = flags.DEFINE_list("losses", ["l2", "ssim", "watson-dct", "watson-dft"], "Objectives.")
@@ -42,10 +42,10 @@ _QUALITY = 45.0  # dB
 
 def main() -> None:
     """Reads the flags, trains with each loss, prints a table and draws pictures."""
-    _cli.check_choice("--data", _DATA.value, DATA_NAMES)
-    crop = _cli.whole_numbers("--crop", _CROP.value) if _CROP.value else None
+    cli.check_choice("--data", _DATA.value, DATA_NAMES)
+    crop = cli.whole_numbers("--crop", _CROP.value) if _CROP.value else None
     # After the flags, because these imports take seconds.
-    from experiments._workdir import versions
+    from experiments._common.workdir import versions
     from experiments.objective.decoder import fit_decoder
     from experiments.objective.descent import descend, starts, steps_to_reach
     from experiments.objective.judges import judge
@@ -57,7 +57,7 @@ def main() -> None:
     number, steps, descent_steps = (
         (64, 4, 4) if _QUICK.value else (_IMAGES.value, _STEPS.value, _DESCENT_STEPS.value)
     )
-    with _cli.user_errors(rename={"`name`": "--losses or --judges", "crop": "--crop"}):
+    with cli.user_errors(rename={"`name`": "--losses or --judges", "crop": "--crop"}):
         loaded = load_images(_DATA.value, _DATA_DIR.value, crop=crop, seed=0).train
         images = to_float(loaded[_SKIP.value :][:number])
         losses = make_losses(_LOSSES.value, images.shape[1:])
@@ -65,7 +65,7 @@ def main() -> None:
     limits = {"--images": number, "--batch_size": _BATCH_SIZE.value, "--latents": _LATENTS.value}
     for flag, value in limits.items():
         if value > len(images):
-            raise _cli.UserError(
+            raise cli.UserError(
                 f"{flag} must be at most {len(images)}, the images of --data={_DATA.value} after "
                 f"--skip={_SKIP.value}, got {value}."
             )
@@ -135,4 +135,4 @@ _SETTINGS = (
 
 
 if __name__ == "__main__":
-    _cli.run(main)
+    cli.run(main)

@@ -15,7 +15,7 @@ import math
 from typing import Any
 
 import watson_jax as wj
-from experiments._cli import UserError, check_choice, check_numbers, user_errors
+from experiments._common.cli import UserError, check_choice, check_numbers, user_errors
 from experiments.two_afc.data import DATA_NAMES
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from experiments._figures import COLORS, DPI, save_png
+from experiments._common.figures import COLORS, DPI, save_png
 
 
 def save_learning_curves(path: Path, rows: list[dict[str, Any]], *, title: str) -> None:

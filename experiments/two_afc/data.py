@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
-from experiments._cli import check_choice
+from experiments._common.cli import check_choice
 from watson_jax.datasets import JndData, TwoAfcData
 
 SPLITS = {"photos-2afc": ("train", "val-scenes", "val-types"), "bapps": ("train", "val")}

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from matplotlib.patches import Rectangle
 
-from experiments._figures import DPI, image_figure, save_png, short
+from experiments._common.figures import DPI, image_figure, save_png, short
 from experiments.two_afc.data import to_images
 from watson_jax.datasets import TwoAfcData
 

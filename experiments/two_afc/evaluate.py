@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 import watson_jax as wj
-from experiments._cli import UserError, check_choice, user_errors
-from experiments._workdir import read_json, versions
+from experiments._common.cli import UserError, check_choice, user_errors
+from experiments._common.workdir import read_json, versions
 from experiments.two_afc.data import IMAGE_SIZE, JND_SPLITS, SPLITS, load_data, load_jnd_data
 from experiments.two_afc.disagreements import Choices, choices, save_disagreements
 from experiments.two_afc.figures import save_scores
@@ -25,8 +25,8 @@ from experiments.two_afc.tables import (
     write_csv,
     write_tables,
 )
-from watson_jax.checkpoints._errors import clause
 from watson_jax.datasets import TwoAfcData
+from watson_jax.files import clause
 
 ALL_SPLITS = {**SPLITS, **JND_SPLITS}
 

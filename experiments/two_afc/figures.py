@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from experiments._figures import COLORS, DPI, save_png, short
+from experiments._common.figures import COLORS, DPI, save_png, short
 from experiments.two_afc.scoring import MEAN, PEOPLE
 from experiments.two_afc.tables import AGREEMENT, Row, ScoreTable
 

@@ -13,9 +13,9 @@ import optax
 import tqdm
 
 import watson_jax as wj
-from experiments import _checkpoints
-from experiments._cli import UserError, user_errors
-from experiments._workdir import MetricsLog, open_workdir, read_metrics, write_json
+from experiments._common import checkpoints
+from experiments._common.cli import UserError, user_errors
+from experiments._common.workdir import MetricsLog, open_workdir, read_metrics, write_json
 from experiments.two_afc.configs import FitConfig
 from experiments.two_afc.curves import save_learning_curves
 from experiments.two_afc.data import load_data, padded_batches, to_images
@@ -128,8 +128,8 @@ def _fit(
     score_batch = jax.jit(lambda learned, batch: scores(learned, train.to_records(batch)))
 
     lines = read_metrics(workdir) if resume else []
-    if resume and _checkpoints.latest_step(workdir) is not None:
-        trials = _checkpoints.restore(workdir, trials, most=len(lines) * steps)
+    if resume and checkpoints.latest_step(workdir) is not None:
+        trials = checkpoints.restore(workdir, trials, most=len(lines) * steps)
     done = int(trials.step)
     log = MetricsLog(workdir, lines[: done // steps])
     started = time.perf_counter()
@@ -153,7 +153,7 @@ def _fit(
             row["seconds"] = round(time.perf_counter() - started, 2)
             # Saved before it is shown, so that what was seen is kept.
             log.add(row)
-            _checkpoints.save(workdir, row["step"], trials)
+            checkpoints.save(workdir, row["step"], trials)
             bar.set_postfix(_summary(row))
 
     learned = trials.learned._replace(metric=loss.finish(trials.learned.metric))

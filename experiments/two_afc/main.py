@@ -13,8 +13,8 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments import _cli
-from experiments._workdir import default_workdir
+from experiments._common import cli
+from experiments._common.workdir import default_workdir
 from experiments.two_afc.configs import PRESETS, FitConfig
 from experiments.two_afc.data import DATA_NAMES
 
@@ -38,10 +38,10 @@ _WORKDIR = flags.DEFINE_string(
 
 def config_from_flags() -> FitConfig:
     """The preset with what the flags change."""
-    _cli.check_choice("--preset", _PRESET.value, PRESETS)
+    cli.check_choice("--preset", _PRESET.value, PRESETS)
     named = [(f"--{n}", n, flag.value) for n, flag in _NAMED.items() if flag.value is not None]
-    return _cli.override(
-        PRESETS[_PRESET.value], named + _cli.split_assignments("--set", _SET.value)
+    return cli.override(
+        PRESETS[_PRESET.value], named + cli.split_assignments("--set", _SET.value)
     )
 
 
@@ -61,11 +61,11 @@ def main() -> None:
     try:
         fit_and_evaluate(config, workdir, resume=_RESUME.value)
     except NonFiniteError as error:
-        raise _cli.UserError(f"{error} A lower --learning_rates=… may help.") from error
+        raise cli.UserError(f"{error} A lower --learning_rates=… may help.") from error
     except KeyboardInterrupt:
         print(f"Interrupted; --workdir={workdir} goes on from its last epoch.", file=sys.stderr)
         sys.exit(130)
 
 
 if __name__ == "__main__":
-    _cli.run(main)
+    cli.run(main)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments import _cli
+from experiments._common import cli
 from experiments.two_afc.data import JND_SPLITS, SPLITS
 
 DEFAULT_LOSSES = [
@@ -69,4 +69,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    _cli.run(main)
+    cli.run(main)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from experiments._workdir import write_json
+from experiments._common.workdir import write_json
 from experiments.two_afc.data import NOTES
 from experiments.two_afc.published import published_scores
 from experiments.two_afc.scoring import ALL, MEAN, Judgements, members_of, reference_scores

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments import _cli
+from experiments._common import cli
 
 DEFAULT_LOSSES = ["l1", "l2", "ssim", "ms-ssim", "watson-dct", "watson-dft"]
 
@@ -40,7 +40,7 @@ def new_workdir() -> Path:
 def main() -> None:
     """Reads the flags and compares."""
     if not _RUNS.value:
-        raise _cli.UserError("--runs must name folders of finished runs, got none.")
+        raise cli.UserError("--runs must name folders of finished runs, got none.")
     # After the flags, because these imports take seconds.
     from experiments.vae.comparison import compare
 
@@ -49,4 +49,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    _cli.run(main)
+    cli.run(main)

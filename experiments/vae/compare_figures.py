@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from experiments._figures import COLORS, DPI, image_figure, save_png
+from experiments._common.figures import COLORS, DPI, image_figure, save_png
 from experiments.vae.figures import MANIFOLD_LIMIT, tile
 from experiments.vae.outcomes import MANIFOLD_SIZES, Groups
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments._workdir import write_json
+from experiments._common.workdir import write_json
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from experiments._cli import UserError, user_errors
-from experiments._workdir import versions
+from experiments._common.cli import UserError, user_errors
+from experiments._common.workdir import versions
 from experiments.vae import compare_figures as pictures
 from experiments.vae import quality
 from experiments.vae.compare_table import Table

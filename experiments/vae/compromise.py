@@ -14,7 +14,7 @@ import numpy as np
 import tqdm
 from absl import flags
 
-from experiments import _cli
+from experiments._common import cli
 from experiments.vae.compare_figures import save_rows
 from experiments.vae.data import DATA_NAMES, load_images
 from experiments.vae.nearest import nearest_images, similar_images
@@ -35,19 +35,19 @@ _REFERENCE = 2000  # images whose sharpness counts as 1
 
 def main() -> None:
     """Reads the flags, prints a table and draws a picture."""
-    _cli.check_choice("--data", _DATA.value, DATA_NAMES)
-    sizes = _cli.whole_numbers("--sizes", _SIZES.value)
-    crop = _cli.whole_numbers("--crop", _CROP.value) if _CROP.value else None
-    with _cli.user_errors(rename={"`name`": "--losses", "crop": "--crop"}):
+    cli.check_choice("--data", _DATA.value, DATA_NAMES)
+    sizes = cli.whole_numbers("--sizes", _SIZES.value)
+    crop = cli.whole_numbers("--crop", _CROP.value) if _CROP.value else None
+    with cli.user_errors(rename={"`name`": "--losses", "crop": "--crop"}):
         loaded = load_images(_DATA.value, _DATA_DIR.value, crop=crop, seed=0)
         images = to_float(loaded.train[:_MOST_IMAGES])
         losses = make_losses(_LOSSES.value, images.shape[1:])
     if not sizes or max(sizes) > len(images) or min(sizes) < 1:
-        raise _cli.UserError(
+        raise cli.UserError(
             f"--sizes must be from 1 to {len(images)}, got {','.join(_SIZES.value)}."
         )
     if _GROUPS.value > len(images):
-        raise _cli.UserError(f"--groups must be at most {len(images)}, got {_GROUPS.value}.")
+        raise cli.UserError(f"--groups must be at most {len(images)}, got {_GROUPS.value}.")
     workdir = Path(_WORKDIR.value).expanduser()
     workdir.mkdir(parents=True, exist_ok=True)
 
@@ -76,4 +76,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    _cli.run(main)
+    cli.run(main)

@@ -18,7 +18,7 @@ import dataclasses
 from typing import Any
 
 import watson_jax as wj
-from experiments._cli import UserError, check_choice, check_numbers, user_errors
+from experiments._common.cli import UserError, check_choice, check_numbers, user_errors
 from experiments.vae.data import DATA_NAMES
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from experiments._cli import check_choice
+from experiments._common.cli import check_choice
 from experiments.vae import celeb_a, image_files
 from experiments.vae.idx import read_idx
 from watson_jax.datasets import photographs

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
-from experiments._figures import DPI, image_figure, save_png
+from experiments._common.figures import DPI, image_figure, save_png
 
 MANIFOLD_LIMIT = 1.5  # the paper's figure 3
 

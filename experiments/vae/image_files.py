@@ -20,9 +20,8 @@ from typing import BinaryIO
 import numpy as np
 from jaxtyping import UInt8
 
-from watson_jax.checkpoints._files import atomic_write
-from watson_jax.datasets._bad_files import first_few
-from watson_jax.datasets._once import check_space, in_parallel, made_once, write_header
+from watson_jax.datasets.decoding import check_space, in_parallel, made_once, write_header
+from watson_jax.files import atomic_write, first_few
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from experiments._cli import check_choice
+from experiments._common.cli import check_choice
 from experiments.vae import data
 from experiments.vae.idx import read_idx
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from absl import flags
 
 import watson_jax as wj
-from experiments import _cli
-from experiments._workdir import default_workdir
+from experiments._common import cli
+from experiments._common.workdir import default_workdir
 from experiments.vae.configs import DEFAULT_PRESETS, PRESETS, VaeConfig
 from experiments.vae.data import DATA_NAMES
 
@@ -61,29 +61,29 @@ def configs_from_flags() -> list[VaeConfig]:
     """The preset with what the flags change, for each loss."""
     given = {"data": _DATA, "data_dir": _DATA_DIR, "seed": _SEED, "epochs": _EPOCHS}
     named = [(f"--{n}", n, flag.value) for n, flag in given.items() if flag.value is not None]
-    rest = _cli.split_assignments("--set", _SET.value)
+    rest = cli.split_assignments("--set", _SET.value)
     if _PRESET.value is not None:
-        _cli.check_choice("--preset", _PRESET.value, PRESETS)
+        cli.check_choice("--preset", _PRESET.value, PRESETS)
     if _DATA.value is not None:
-        _cli.check_choice("--data", _DATA.value, DATA_NAMES)
+        cli.check_choice("--data", _DATA.value, DATA_NAMES)
     preset = PRESETS[_PRESET.value or DEFAULT_PRESETS[_DATA.value or "digits"]]
     losses, configs = _LOSS.value or [preset.loss], []
     for loss in losses:
         changes = [*named, ("--loss", "loss", loss)]
         if _WEIGHTS.value is not None and (len(losses) == 1 or takes_weights(loss)):
             changes.append(("--weights", "weights", _WEIGHTS.value))
-        config = _cli.override(preset, changes)
+        config = cli.override(preset, changes)
         if _EPOCHS.value is not None:
-            config = _cli.override(preset.with_epochs(config.epochs), changes)
-        config = _cli.override(config, rest)
+            config = cli.override(preset.with_epochs(config.epochs), changes)
+        config = cli.override(config, rest)
         sweep = [[("--sweep", "log_weight", text)] for text in _SWEEP.value or ()]
-        configs += [_cli.override(config, change) for change in sweep or [[]]]
+        configs += [cli.override(config, change) for change in sweep or [[]]]
     return configs
 
 
 def takes_weights(loss: str) -> bool:
     """Whether `--weights` is about this one of several losses: L2, for one, has none."""
-    with _cli.user_errors(rename={"`name`": "--loss"}):
+    with cli.user_errors(rename={"`name`": "--loss"}):
         return bool(wj.loss_info(loss).weights)
 
 
@@ -106,10 +106,10 @@ def main() -> None:
     """Reads the flags and trains."""
     configs = configs_from_flags()
     # After the flags, because these imports take seconds.
-    from experiments import _devices
+    from experiments._common import devices
     from experiments.vae.train import TerminatedError
 
-    _devices.connect(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+    devices.connect(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
     runs = {workdir_of(config, several=len(configs) > 1): config for config in configs}
     train_all = _train_side_by_side if _SWEEP.value else _train_one_by_one
     try:
@@ -128,7 +128,7 @@ def _train_one_by_one(runs: Mapping[Path, VaeConfig]) -> None:
             train_and_evaluate(config, workdir, resume=_RESUME.value)
             finished += 1
     if not finished:
-        raise _cli.UserError("No run came to its end.")
+        raise cli.UserError("No run came to its end.")
 
 
 def _train_side_by_side(runs: Mapping[Path, VaeConfig]) -> None:
@@ -138,10 +138,10 @@ def _train_side_by_side(runs: Mapping[Path, VaeConfig]) -> None:
     folder = _sweep_folder(next(iter(runs.values())))
     finished = train_side_by_side(runs, folder / "side_by_side.png", resume=_RESUME.value)
     if not finished:
-        raise _cli.UserError("No run came to its end.")
+        raise cli.UserError("No run came to its end.")
     paths, losses = [str(workdir) for workdir in finished], ["l2", "ssim", "watson-dft"]
     compare(paths, folder / "comparison", number=1000, losses=losses)
 
 
 if __name__ == "__main__":
-    _cli.run(main)
+    cli.run(main)

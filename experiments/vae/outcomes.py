@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 import watson_jax as wj
-from experiments._cli import UserError
+from experiments._common.cli import UserError
 from experiments.vae import figures, quality
 from experiments.vae.configs import VaeConfig
 from experiments.vae.runs import Run

@@ -12,12 +12,12 @@ import jax
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from experiments import _checkpoints
-from experiments._cli import UserError
-from experiments._workdir import read_json, read_metrics
+from experiments._common import checkpoints
+from experiments._common.cli import UserError
+from experiments._common.workdir import read_json, read_metrics
 from experiments.vae import train
 from experiments.vae.configs import VaeConfig
-from watson_jax.checkpoints._errors import clause
+from watson_jax.files import clause
 from watson_jax.training import TrainState, merge_model
 
 _BATCH = 250
@@ -118,7 +118,7 @@ def load_run(workdir: Path) -> Run:
             "damaged."
         )
     experiment = train.set_up(config)
-    if _checkpoints.latest_step(workdir) is None:
+    if checkpoints.latest_step(workdir) is None:
         raise UserError(f"{workdir} holds a run without a checkpoint.")
     state = train.restore(workdir, experiment)
     rows = rows[: int(state.step) // experiment.steps_per_epoch]

@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from experiments import _devices
+from experiments._common import devices
 from experiments.vae import train
 from experiments.vae.compare_figures import save_rows
 from experiments.vae.configs import VaeConfig
@@ -67,12 +67,12 @@ def train_side_by_side(
             for workdir in [path for path, run in reached.items() if len(run.rows) < epochs]:
                 take_turn(workdir)
             in_step = {len(run.rows) for run in reached.values()} == {epochs}
-            if in_step and _devices.is_first_process():
+            if in_step and devices.is_first_process():
                 _draw(picture, {labels[w]: reached[w] for w in runs if w in reached})
-        if _devices.agreed(bool(asked_to_end)):  # later than the last step
+        if devices.agreed(bool(asked_to_end)):  # later than the last step
             raise train.TerminatedError("Stopped after the last epoch.")
     finished = [workdir for workdir in runs if workdir in reached]
-    if _devices.is_first_process():
+    if devices.is_first_process():
         for workdir in finished:
             run = reached[workdir]
             train.draw(run.experiment, run.state, workdir, run.rows)

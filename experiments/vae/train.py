@@ -16,9 +16,9 @@ import optax
 import tqdm
 
 import watson_jax as wj
-from experiments import _checkpoints, _devices
-from experiments._cli import UserError, user_errors
-from experiments._workdir import MetricsLog, open_workdir, read_metrics
+from experiments._common import checkpoints, devices
+from experiments._common.cli import UserError, user_errors
+from experiments._common.workdir import MetricsLog, open_workdir, read_metrics
 from experiments.vae import figures
 from experiments.vae.configs import VaeConfig
 from experiments.vae.data import Images, load_images
@@ -73,7 +73,7 @@ def left_out(name: str, workdir: Path, *, alone: bool) -> Iterator[None]:
     except (UserError, NonFiniteError) as error:
         problem = str(error)
         if isinstance(error, NonFiniteError):
-            kept = _checkpoints.latest_step(workdir) is not None
+            kept = checkpoints.latest_step(workdir) is not None
             found = f" {workdir} keeps the last good checkpoint." if kept else ""
             problem = f"{error}{found} A lower --set=learning_rate=… may help."
         if alone or (isinstance(error, UserError) and jax.process_count() > 1):
@@ -181,7 +181,7 @@ def _restore(
 ) -> tuple[TrainState, dict[str, np.ndarray]]:
     """The last checkpoint whose epochs all have their line of metrics."""
     most = (len(rows) + 1) * experiment.steps_per_epoch - 1
-    return _checkpoints.restore(workdir, _with_metrics(experiment, experiment.start), most=most)
+    return checkpoints.restore(workdir, _with_metrics(experiment, experiment.start), most=most)
 
 
 def train_and_evaluate(
@@ -207,7 +207,7 @@ def train_and_evaluate(
             experiment, workdir, sources, asked_to_end, resume=resume, progress=progress
         ):
             pass
-    pictures = draw(experiment, state, workdir, rows) if _devices.is_first_process() else []
+    pictures = draw(experiment, state, workdir, rows) if devices.is_first_process() else []
     if pictures and progress:
         print("Pictures:", *pictures, sep="\n  ")
     return Result(state, rows, pictures)
@@ -240,7 +240,7 @@ def train_epochs(
     """
     opened = (
         open_workdir(workdir, experiment.config, resume=resume, log_weight=experiment.log_weight)
-        if _devices.is_first_process()
+        if devices.is_first_process()
         else nullcontext(workdir.exists())
     )
     with opened as there:
@@ -259,8 +259,8 @@ def _train_epochs(
     progress: bool,
     name: str,
 ) -> Iterator[tuple[TrainState, list[dict[str, Any]]]]:
-    config, writes = experiment.config, _devices.is_first_process()
-    mesh = _devices.data_mesh()
+    config, writes = experiment.config, devices.is_first_process()
+    mesh = devices.data_mesh()
     if config.batch_size % mesh.size:
         raise UserError(
             f"batch_size must be a multiple of the {mesh.size} devices, got {config.batch_size}."
@@ -273,20 +273,20 @@ def _train_epochs(
             experiment.optimizer,
             experiment.loss.fn,
             log_weight=experiment.log_weight,
-            batch_sharding=_devices.over_batch(mesh),
+            batch_sharding=devices.over_batch(mesh),
         ),
-        sharding=_devices.everywhere(mesh),
+        sharding=devices.everywhere(mesh),
     )
     evaluate_batch = make_eval_step(
         experiment.graphdef, experiment.loss.fn, log_weight=experiment.log_weight
     )
     state, epoch_metrics = _with_metrics(experiment, experiment.start)
     lines = read_metrics(workdir) if resume else []
-    if resume and _checkpoints.latest_step(workdir) is not None:
+    if resume and checkpoints.latest_step(workdir) is not None:
         state, epoch_metrics = _restore(workdir, experiment, lines)
         epoch_metrics = {metric: np.array(x) for metric, x in epoch_metrics.items()}
     first_step, steps = int(state.step), experiment.steps_per_epoch
-    state, loss_params = _devices.put((state, experiment.loss.params), mesh)
+    state, loss_params = devices.put((state, experiment.loss.params), mesh)
     order = jax.jit(epoch_order, static_argnames=("num_images", "batch_size"))
     log = MetricsLog(workdir, lines[: first_step // steps], writes=writes)
     with tqdm.tqdm(
@@ -308,7 +308,7 @@ def _train_epochs(
             )
             bar.set_description(f"{name}epoch {epoch + 1}/{config.epochs}", refresh=False)
             parts = _even_parts(indices[int(state.step) % steps :], config.chunk_steps)
-            for images, rows in _devices.prepared_ahead(sources.train, parts):
+            for images, rows in devices.prepared_ahead(sources.train, parts):
                 step = int(state.step)
                 state, metrics = run_chunk(state, loss_params, images, rows, step_key)
                 metrics = {metric: np.asarray(values) for metric, values in metrics.items()}
@@ -318,8 +318,8 @@ def _train_epochs(
                 bar.set_postfix(loss=f"{metrics['loss'][-1]:.2f}", refresh=False)
                 bar.update(rows.size)
                 # At the end of an epoch, the next one stops: its line is still to be written.
-                if int(state.step) % steps and _devices.agreed(bool(asked_to_end)):
-                    _checkpoints.save(workdir, int(state.step), (state, epoch_metrics))
+                if int(state.step) % steps and devices.agreed(bool(asked_to_end)):
+                    checkpoints.save(workdir, int(state.step), (state, epoch_metrics))
                     raise TerminatedError(f"Stopped at step {int(state.step)}.")
             held_out = _evaluate(
                 evaluate_batch,
@@ -337,7 +337,7 @@ def _train_epochs(
             entry |= {"learning_rate": float(experiment.schedule(step - 1))}
             entry |= {"seconds": round(time.perf_counter() - started, 2)}
             log.add(entry)
-            _checkpoints.save(workdir, step, (state, epoch_metrics))
+            checkpoints.save(workdir, step, (state, epoch_metrics))
             paused = time.perf_counter()
             yield state, log.rows
             started += time.perf_counter() - paused  # the turns of others
@@ -349,17 +349,17 @@ def put_images(images: Images) -> Sources:
     The devices hold them if they take no more than a quarter of their memory, and otherwise are given
     those of each batch.
     """
-    mesh = _devices.data_mesh()
+    mesh = devices.data_mesh()
     return Sources(_source(images.train, mesh), _source(images.test, mesh))
 
 
 def _source(images: np.ndarray, mesh: Any) -> Source:
-    if images.nbytes <= _devices.memory() / 4:
-        everything = _devices.put_data(images, mesh)
+    if images.nbytes <= devices.memory() / 4:
+        everything = devices.put_data(images, mesh)
         return lambda indices: (everything, indices)
 
     def pick(indices: Any) -> tuple[jax.Array, Any]:
-        picked = _devices.put_data(images[np.ravel(indices)], mesh)
+        picked = devices.put_data(images[np.ravel(indices)], mesh)
         return picked, np.arange(indices.size).reshape(indices.shape)
 
     return pick

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import watson_jax as wj
-from experiments import _cli
+from experiments._common import cli
 from experiments.two_afc import fit
 from experiments.two_afc.configs import PRESETS, FitConfig
 from watson_jax.datasets import TwoAfcData
@@ -102,9 +102,9 @@ def test_another_run_in_the_folder_is_left_alone(finished):
     workdir, _ = finished
     before = (workdir / "params.npz").read_bytes()
     other = dataclasses.replace(CONFIG, seed=7)
-    with pytest.raises(_cli.UserError, match=r"holds another run \(seed = 0 there, 7 here\)"):
+    with pytest.raises(cli.UserError, match=r"holds another run \(seed = 0 there, 7 here\)"):
         fit.fit_and_evaluate(other, workdir)
-    with pytest.raises(_cli.UserError, match="already holds a run; name another folder"):
+    with pytest.raises(cli.UserError, match="already holds a run; name another folder"):
         fit.fit_and_evaluate(CONFIG, workdir, resume=False)
     assert (workdir / "params.npz").read_bytes() == before
 
@@ -196,13 +196,13 @@ def test_features_that_cost_much_are_computed_once(tmp_path, monkeypatch):
     ],
 )
 def test_wrong_configurations_are_one_sentence(changes, message):
-    with pytest.raises(_cli.UserError, match=message):
+    with pytest.raises(cli.UserError, match=message):
         FitConfig(**changes)
 
 
 def test_too_few_records_for_a_batch(tmp_path):
     config = dataclasses.replace(CONFIG, batch_size=50)
-    with pytest.raises(_cli.UserError, match="batch_size must be at most 10, got 50"):
+    with pytest.raises(cli.UserError, match="batch_size must be at most 10, got 50"):
         fit.fit_and_evaluate(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -225,8 +225,8 @@ def test_luma_gains_weight_after_a_fit_in_colour(tmp_path):
 
 def test_flags_of_lists_and_switches():
     flags = [("--learning_rates", "learning_rates", "1e-3,2e-3"), ("dropout", "dropout", "false")]
-    config = _cli.override(FitConfig(), flags)
+    config = cli.override(FitConfig(), flags)
     assert config.learning_rates == (1e-3, 2e-3)
     assert config.dropout is False
-    with pytest.raises(_cli.UserError, match="dropout must be true or false, got 'no'"):
-        _cli.override(FitConfig(), [("dropout", "dropout", "no")])
+    with pytest.raises(cli.UserError, match="dropout must be true or false, got 'no'"):
+        cli.override(FitConfig(), [("dropout", "dropout", "no")])

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 import watson_jax as wj
-from experiments._cli import UserError
-from experiments._figures import short
+from experiments._common.cli import UserError
+from experiments._common.figures import short
 from experiments.two_afc import data, disagreements, evaluate, figures, published, scoring, tables
 from tests.experiments.command import run
 from watson_jax.datasets import JndData, TwoAfcData

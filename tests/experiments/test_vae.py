@@ -23,13 +23,13 @@ import pytest
 from absl import flags
 from PIL import Image
 
-from experiments import _checkpoints, _cli, _devices, _workdir
-from experiments._cli import UserError
+from experiments._common import checkpoints, cli, devices, workdir
+from experiments._common.cli import UserError
 from experiments.vae import data, figures, sweep, train
 from experiments.vae.configs import PRESETS, VaeConfig
 from experiments.vae.idx import read_idx
 from tests.experiments.command import run
-from watson_jax.checkpoints._errors import clause
+from watson_jax.files import clause
 from watson_jax.training import NonFiniteError
 
 # Third parties: TFDS and Orbax still touch names that their own dependencies deprecate.
@@ -113,7 +113,7 @@ def test_a_killed_run_ends_as_one_that_was_not(finished, tmp_path):
     _, messages = process.communicate()
     assert process.returncode == 128 + signal.SIGTERM
     assert "The same command goes on from there." in messages
-    step = _checkpoints.latest_step(workdir)
+    step = checkpoints.latest_step(workdir)
     assert 0 < step < 24
 
     process = start_smoke(workdir)
@@ -148,8 +148,8 @@ def test_side_by_side_each_run_is_what_it_would_be_alone(finished, tmp_path, mon
     with jax.numpy_dtype_promotion("standard"):
         with pytest.raises(train.TerminatedError):
             sweep.train_side_by_side(runs, picture)
-        assert 24 < _checkpoints.latest_step(same) < 48
-        assert _checkpoints.latest_step(higher) == 24
+        assert 24 < checkpoints.latest_step(same) < 48
+        assert checkpoints.latest_step(higher) == 24
         asked_to_end.clear()
         assert sweep.train_side_by_side(runs, picture) == [same, higher]
         state = train.restore(same, train.set_up(runs[same]))
@@ -162,7 +162,7 @@ def test_side_by_side_each_run_is_what_it_would_be_alone(finished, tmp_path, mon
 
 
 def test_images_that_do_not_fit_the_device_train_alike(finished, tmp_path, monkeypatch):
-    monkeypatch.setattr(_devices, "memory", lambda: 0)
+    monkeypatch.setattr(devices, "memory", lambda: 0)
     monkeypatch.setattr(train, "draw", lambda *_: [])
     with jax.numpy_dtype_promotion("standard"):
         picked = train.train_and_evaluate(SMOKE, tmp_path)
@@ -172,14 +172,14 @@ def test_images_that_do_not_fit_the_device_train_alike(finished, tmp_path, monke
 
 
 def test_what_is_used_next_is_prepared_meanwhile():
-    assert list(_devices.prepared_ahead(lambda x: -x, [])) == []
+    assert list(devices.prepared_ahead(lambda x: -x, [])) == []
     started = queue.SimpleQueue()
 
     def prepare(item):
         started.put(item)
         return -item
 
-    results = _devices.prepared_ahead(prepare, range(3))
+    results = devices.prepared_ahead(prepare, range(3))
     assert next(results) == 0
     assert [started.get(timeout=60) for _ in range(2)] == [0, 1]
     assert list(results) == [-1, -2]
@@ -192,14 +192,14 @@ def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch):
         with pytest.raises(
             UserError, match=r"it needs 80.0 MB, 10.0 MB are free; there is none yet, so make room"
         ):
-            _checkpoints.save(tmp_path, 1, state)
-    _checkpoints.save(tmp_path, 1, {"x": np.zeros(3)})
+            checkpoints.save(tmp_path, 1, state)
+    checkpoints.save(tmp_path, 1, {"x": np.zeros(3)})
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10_000_000))
     with pytest.raises(
         UserError, match=r"it needs 80.0 MB, 10.0 MB are free; the last one is kept"
     ):
-        _checkpoints.save(tmp_path, 2, state)
-    assert _checkpoints.latest_step(tmp_path) == 1
+        checkpoints.save(tmp_path, 2, state)
+    assert checkpoints.latest_step(tmp_path) == 1
 
 
 def cut(path):
@@ -222,23 +222,23 @@ def cut(path):
 def test_a_damaged_checkpoint_is_passed_over_and_named(damage, reason, tmp_path, capsys):
     states = [{"x": np.random.default_rng(step).random((50, 40))} for step in range(4)]
     for step in (1, 2):
-        _checkpoints.save(tmp_path, step, states[step])
+        checkpoints.save(tmp_path, step, states[step])
     damage(tmp_path / "checkpoints" / "2")
-    found = _checkpoints.restore(tmp_path, states[0])
+    found = checkpoints.restore(tmp_path, states[0])
     np.testing.assert_array_equal(found["x"], states[1]["x"])
     said = capsys.readouterr().err
     assert re.search(f"the checkpoint of step 2 cannot be used .*{reason}.*; that of step 1", said)
     assert said.count("\n") == 1
     assert ".." not in said
     # The run goes on and replaces it.
-    _checkpoints.save(tmp_path, 2, states[3])
-    np.testing.assert_array_equal(_checkpoints.restore(tmp_path, states[0])["x"], states[3]["x"])
+    checkpoints.save(tmp_path, 2, states[3])
+    np.testing.assert_array_equal(checkpoints.restore(tmp_path, states[0])["x"], states[3]["x"])
     for step in (1, 2):
         damage(tmp_path / "checkpoints" / str(step))
     with pytest.raises(
         UserError, match=r"step 2 cannot be used .* step 1 cannot .*start anew"
     ) as info:
-        _checkpoints.restore(tmp_path, states[0])
+        checkpoints.restore(tmp_path, states[0])
     assert "\n" not in str(info.value)
 
 
@@ -248,7 +248,7 @@ def test_a_checkpoint_counts_only_with_its_lines_of_metrics(finished, tmp_path, 
     metrics = workdir / "metrics.jsonl"
     first, second = metrics.read_text().splitlines()
     metrics.write_text(f"{first}\n{first}\n{second[:-9]}")  # two processes wrote, one was killed
-    assert [row["epoch"] for row in _workdir.read_metrics(workdir)] == [1]
+    assert [row["epoch"] for row in workdir.read_metrics(workdir)] == [1]
     assert train.restore(workdir, train.set_up(SMOKE)).step == 24
     assert (
         "step 48 cannot be used (metrics.jsonl lacks lines of its epochs)"
@@ -259,15 +259,15 @@ def test_a_checkpoint_counts_only_with_its_lines_of_metrics(finished, tmp_path, 
         with pytest.raises(UserError, match=r"metrics\.jsonl lacks lines"):
             train.train_and_evaluate(SMOKE, workdir)
     metrics.write_text(f"{second}\n{first}\n")
-    assert [row["epoch"] for row in _workdir.read_metrics(workdir)] == [1, 2]
+    assert [row["epoch"] for row in workdir.read_metrics(workdir)] == [1, 2]
 
 
 def test_one_process_at_a_time_has_a_folder(tmp_path):
-    with _workdir.open_workdir(tmp_path, SMOKE, resume=True) as there:
+    with workdir.open_workdir(tmp_path, SMOKE, resume=True) as there:
         assert not there
         with pytest.raises(UserError, match=r"^--workdir=.* is in use by another process; wait"):
             train.train_and_evaluate(SMOKE, tmp_path)
-    with _workdir.open_workdir(tmp_path, SMOKE, resume=True) as there:
+    with workdir.open_workdir(tmp_path, SMOKE, resume=True) as there:
         assert there
 
 
@@ -276,7 +276,7 @@ def test_a_damaged_configuration_is_named(content, tmp_path):
     (tmp_path / "config.json").write_bytes(content)
     for use in (
         lambda: train.train_and_evaluate(SMOKE, tmp_path),
-        lambda: _workdir.default_workdir(tmp_path, SMOKE, resume=True),
+        lambda: workdir.default_workdir(tmp_path, SMOKE, resume=True),
     ):
         with pytest.raises(UserError, match=r"config.json is damaged \(.*\); put back a copy"):
             use()
@@ -288,14 +288,14 @@ def test_a_failed_write_is_one_sentence(tmp_path):
 import resource, sys
 from pathlib import Path
 import numpy as np
-from experiments import _checkpoints, _cli
+from experiments._common import checkpoints, cli
 
 workdir = Path(sys.argv[1])
-_checkpoints.save(workdir, 1, {"x": np.zeros(3)})
+checkpoints.save(workdir, 1, {"x": np.zeros(3)})
 resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
 try:
-    _checkpoints.save(workdir, 2, {"x": np.random.default_rng(0).random(100_000)})
-except _cli.UserError as error:
+    checkpoints.save(workdir, 2, {"x": np.random.default_rng(0).random(100_000)})
+except cli.UserError as error:
     print(error)
 """
     done = subprocess.run(
@@ -303,7 +303,7 @@ except _cli.UserError as error:
     )
     assert re.search("cannot take a checkpoint: .*File too large", done.stdout)
     assert "Traceback" not in done.stderr
-    assert _checkpoints.latest_step(tmp_path) == 1
+    assert checkpoints.latest_step(tmp_path) == 1
 
 
 def test_divergence_stops_the_run_and_names_the_step(tmp_path):
@@ -397,12 +397,12 @@ def test_a_flag_without_a_value_is_a_mistake(define):
     define("sweep", None, "", flag_values=values)
     for arguments in ([], ["--sweep=8"]):
         values(["program", *arguments])
-        _cli.check_given(values)
+        cli.check_given(values)
     values(["program", "--sweep="])
     with pytest.raises(UserError, match=r"^--sweep must have a value, got none; leave it out"):
-        _cli.check_given(values)
+        cli.check_given(values)
     with pytest.raises(UserError, match=r"^--set weights must have a value"):
-        _cli.override(SMOKE, _cli.split_assignments("--set", ["weights="]))
+        cli.override(SMOKE, cli.split_assignments("--set", ["weights="]))
 
 
 @pytest.mark.parametrize(
@@ -417,13 +417,13 @@ def test_a_flag_without_a_value_is_a_mistake(define):
 )
 def test_processes_that_make_no_run(processes, message):
     with pytest.raises(UserError, match=message):
-        _devices.connect(*processes)
+        devices.connect(*processes)
 
 
 def test_sentences_in_sentences_have_one_full_stop():
-    with pytest.raises(UserError, match=r"^There is no file x\.$"), _cli.user_errors():
+    with pytest.raises(UserError, match=r"^There is no file x\.$"), cli.user_errors():
         raise FileNotFoundError("There is no file x.")
-    with pytest.raises(UserError, match=r"^x: No space left\.$"), _cli.user_errors():
+    with pytest.raises(UserError, match=r"^x: No space left\.$"), cli.user_errors():
         raise OSError(28, "No space left", "x")
     assert clause(ValueError("It is cut. Fetch it.\nMore.")) == "It is cut. Fetch it"
     assert clause(ValueError("\x1b[2J")) == r"\x1b[2J"

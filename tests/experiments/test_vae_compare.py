@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments._cli import UserError
+from experiments._common.cli import UserError
 from experiments.vae import (
     compare_figures,
     compare_table,

@@ -23,13 +23,13 @@ CONFIGS = (
 PROGRAM = """
 import sys
 from pathlib import Path
-from experiments import _devices
+from experiments._common import devices
 from experiments.vae import train
 from tests.experiments.test_vae_devices import CONFIGS
 
 folder, losses, coordinator, process = sys.argv[1:]
 if coordinator:
-    _devices.connect(coordinator, 2, int(process))
+    devices.connect(coordinator, 2, int(process))
 train.draw = lambda *_: []
 for config in CONFIGS:
     if config.loss in losses:

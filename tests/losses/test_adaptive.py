@@ -14,7 +14,6 @@ from scipy.integrate import quad
 
 import watson_jax as wj
 from tests.images import degenerate_pairs, noise
-from watson_jax.checkpoints import fetch, read_torch
 from watson_jax.losses._adaptive.loss import YUV_MATRIX, _transform, adaptive
 from watson_jax.losses._adaptive.params import (
     AdaptiveParams,
@@ -26,6 +25,7 @@ from watson_jax.losses._adaptive.robust import (
     robust_log_partition,
     robust_negative_log_likelihood,
 )
+from watson_jax.weights import fetch, read_torch
 
 pytestmark = pytest.mark.filterwarnings("ignore::watson_jax.RangeWarning")
 

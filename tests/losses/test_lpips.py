@@ -24,7 +24,6 @@ from tests.checkpoints.test_torch import (
 )
 from tests.images import degenerate_pairs, noise
 from tests.models.test_backbones import random_state, recorded_state, slow_features
-from watson_jax.checkpoints import PUBLISHED, CheckpointError, PublishedFile, read_torch
 from watson_jax.losses._lpips.loss import (
     LpipsFeatures,
     LpipsParams,
@@ -35,6 +34,7 @@ from watson_jax.losses._lpips.loss import (
 from watson_jax.losses._lpips.networks import random_backbone
 from watson_jax.losses._lpips.spec import BACKBONE_FILES, load_lpips_params, lpips_params_from_torch
 from watson_jax.models._backbones import BACKBONES, MIN_SIZE
+from watson_jax.weights import PUBLISHED, CheckpointError, PublishedFile, read_torch
 
 pytestmark = pytest.mark.filterwarnings("ignore::watson_jax.RangeWarning")
 

@@ -11,7 +11,6 @@ import pytest
 from flax import nnx
 
 from tests.models.test_vae import formula
-from watson_jax.checkpoints import CheckpointError, read_torch
 from watson_jax.losses._lpips.networks import (
     backbone_features,
     backbone_from_torch,
@@ -19,6 +18,7 @@ from watson_jax.losses._lpips.networks import (
     random_backbone,
 )
 from watson_jax.models._backbones import BACKBONES, MIN_SIZE, Frozen
+from watson_jax.weights import CheckpointError, read_torch
 
 # torchvision's `features`: convolutions as (outputs, kernel, stride, padding), fire modules as
 # (squeezed, outputs), poolings, and where LPIPS reads.

@@ -9,7 +9,8 @@ import pathlib
 import numpy as np
 from jaxtyping import Float
 
-from watson_jax.datasets._bad_files import bad_files_error, first_few
+from watson_jax.datasets._bad_files import bad_files_error
+from watson_jax.files import first_few
 
 URL = "https://perceptual-similarity.s3.us-west-2.amazonaws.com/dataset"
 

@@ -10,9 +10,9 @@ from typing import BinaryIO
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from watson_jax.checkpoints._files import atomic_write
 from watson_jax.datasets._bad_files import bad_files_error
-from watson_jax.datasets._once import check_space, in_parallel, made_once, write_header
+from watson_jax.datasets.decoding import check_space, in_parallel, made_once, write_header
+from watson_jax.files import atomic_write
 
 SIDE = 64
 

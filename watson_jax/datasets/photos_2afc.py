@@ -15,11 +15,10 @@ from collections.abc import Iterable
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from watson_jax.checkpoints import _fetch
-from watson_jax.checkpoints._files import atomic_write
 from watson_jax.datasets._opinions import LEVELS, Version, preference, read_opinions
 from watson_jax.datasets._two_afc_data import TwoAfcData
 from watson_jax.datasets.photos import SCENES, photographs
+from watson_jax.files import atomic_write, cache_folder
 
 SPLITS = ("train", "val-scenes", "val-types")
 COLORS = ("rgb", "gray")
@@ -86,7 +85,7 @@ def load_photos_2afc(
             raise ValueError(f"`{name}` must be one of {', '.join(known)}, got {value!r}.")
     if seed < 0:
         raise ValueError(f"`seed` must not be negative, got {seed}.")
-    folder = pathlib.Path(cache_dir) if cache_dir is not None else _fetch.cache_folder()
+    folder = pathlib.Path(cache_dir) if cache_dir is not None else cache_folder()
     path = folder / f"photos-2afc-v{_VERSION}-{split}-{color}-{seed}.npz"
     arrays = _read(path)
     if arrays is None:

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
-from watson_jax.checkpoints import CheckpointError, fetch, read_torch
+from watson_jax.weights import CheckpointError, fetch, read_torch
 
 CHANNELS = {"rgb": 3, "gray": 1}
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from watson_jax.checkpoints import CheckpointError
+from watson_jax.weights import CheckpointError
 
 MIN_SHAPE, MAX_SHAPE = 0.001, 1.999
 MIN_SCALE = 1e-5

@@ -6,7 +6,6 @@ import functools
 
 import numpy as np
 
-from watson_jax.checkpoints import CheckpointError
 from watson_jax.losses._adaptive.loss import (
     adaptive,
     coefficients_of_difference,
@@ -25,6 +24,7 @@ from watson_jax.losses._spec import (
     State,
     load_published,
 )
+from watson_jax.weights import CheckpointError
 
 _PUBLISHED = "{color}_adaptive_trial0.pth"
 

@@ -10,8 +10,8 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from watson_jax.checkpoints import CheckpointError
 from watson_jax.models._backbones import BACKBONES, Features
+from watson_jax.weights import CheckpointError
 
 Backbone = dict[str, Any]
 """The weights of a network by the names of its layers, such as `["conv1_1"]["kernel"]`."""

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
-from watson_jax.checkpoints import fetch, read_torch
 from watson_jax.losses._lpips.loss import (
     LpipsParams,
     check_network,
@@ -18,6 +17,7 @@ from watson_jax.losses._lpips.loss import (
     lpips_layer_differences,
 )
 from watson_jax.losses._spec import Fittable, ImageSize, LossSpec, State, compare_shapes
+from watson_jax.weights import fetch, read_torch
 
 BACKBONE_FILES = {
     "vgg": "vgg16-397923af.pth",

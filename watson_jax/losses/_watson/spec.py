@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from watson_jax.checkpoints import CheckpointError
 from watson_jax.losses._spec import (
     CHANNELS,
     PACKAGED,
@@ -25,6 +24,7 @@ from watson_jax.losses._watson.params import (
     initial_watson_dft_params,
     is_floor,
 )
+from watson_jax.weights import CheckpointError
 
 # The authors' names: "tild" marks what is stored unconstrained, beta is the paper's p.
 _TORCH_KEYS = {

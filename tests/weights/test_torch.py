@@ -13,7 +13,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from watson_jax.checkpoints import CheckpointError, _torch, read_torch
+from watson_jax.weights import CheckpointError, _torch, read_torch
 
 END = b"."
 PROTOCOL = b"\x80\x02"

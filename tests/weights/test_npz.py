@@ -7,7 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from watson_jax.checkpoints import CheckpointError, _npz, read_npz, read_torch, write_npz
+from watson_jax.weights import CheckpointError, _npz, read_npz, read_torch, write_npz
 
 ARRAYS = {
     "encoder/conv/kernel": np.arange(6, dtype=np.float32).reshape(2, 3),

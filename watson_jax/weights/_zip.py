@@ -4,8 +4,8 @@ import io
 import zipfile
 from collections.abc import Callable
 
-from watson_jax.checkpoints._errors import MalformedError
-from watson_jax.checkpoints._limits import MAX_MEMBERS
+from watson_jax.weights._errors import MalformedError
+from watson_jax.weights._limits import MAX_MEMBERS
 
 _ENTRY = b"PK\1\2"  # begins each member's entry in the directory
 

@@ -14,10 +14,10 @@ import jax
 import orbax.checkpoint as ocp
 from absl import logging
 
-from experiments import _devices
-from experiments._cli import UserError
-from experiments._workdir import write_json
-from watson_jax.checkpoints._errors import clause
+from experiments._common import devices
+from experiments._common.cli import UserError
+from experiments._common.workdir import write_json
+from watson_jax.files import clause
 
 FOLDER = "checkpoints"
 KEEP = 2
@@ -42,11 +42,11 @@ def save(workdir: Path, step: int, state: Any) -> None:
     try:
         with _manager(workdir) as manager:
             replaced = [there for there in manager.all_steps() if there >= step]
-            if _devices.agreed(bool(replaced)):  # all processes have looked before one deletes
+            if devices.agreed(bool(replaced)):  # all processes have looked before one deletes
                 for there in replaced:
                     manager.delete(there)
             manager.save(step, args=ocp.args.StandardSave(_named(state)))
-        if _devices.is_first_process():
+        if devices.is_first_process():
             folder = workdir / FOLDER / str(step)
             write_json(folder / _CHECKSUMS, _checksums(folder))
     except (OSError, ValueError) as error:  # Orbax reports a full disk as a ValueError
@@ -95,7 +95,7 @@ def restore(workdir: Path, template: State, *, most: int | None = None) -> State
         except Exception as error:  # Orbax raises many types, from KeyError to json's own
             problems.append(f"the checkpoint of step {step} cannot be used ({clause(error)})")
             continue
-        if problems and _devices.is_first_process():
+        if problems and devices.is_first_process():
             passed_over = ", ".join(problems)
             print(f"{workdir}: {passed_over}; that of step {step} is taken.", file=sys.stderr)
         return state

@@ -10,10 +10,11 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import ArrayLike
 
-from watson_jax.checkpoints._errors import MalformedError, naming, plain
-from watson_jax.checkpoints._files import atomic_write, read_file
-from watson_jax.checkpoints._limits import MAX_ARRAYS
-from watson_jax.checkpoints._zip import check_member_name, read_members
+from watson_jax.files import atomic_write, plain
+from watson_jax.weights._errors import MalformedError, naming
+from watson_jax.weights._files import read_file
+from watson_jax.weights._limits import MAX_ARRAYS
+from watson_jax.weights._zip import check_member_name, read_members
 
 _SUFFIX = ".npy"
 _KINDS = "biufcUS"  # what means the same without NumPy's extension types or a pickle

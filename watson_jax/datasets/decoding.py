@@ -13,8 +13,7 @@ from typing import BinaryIO, TypeVar
 
 import numpy as np
 
-from watson_jax.checkpoints._fetch import cache_folder
-from watson_jax.checkpoints._files import atomic_write, locked
+from watson_jax.files import atomic_write, cache_folder, locked
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

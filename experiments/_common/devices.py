@@ -10,8 +10,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from experiments._cli import UserError
-from watson_jax.checkpoints._errors import clause
+from experiments._common.cli import UserError
+from watson_jax.files import clause
 
 Item = TypeVar("Item")
 Ready = TypeVar("Ready")

@@ -7,11 +7,9 @@ import importlib.util
 import os
 import pathlib
 import time
-import warnings
-from types import ModuleType
 
-from watson_jax.checkpoints._errors import CheckpointError, DownloadError
-from watson_jax.checkpoints._files import atomic_write
+from watson_jax.files import atomic_write, cache_folder, import_pooch
+from watson_jax.weights._errors import CheckpointError, DownloadError
 
 _ATTEMPTS = 3
 _SECONDS_BETWEEN_ATTEMPTS = 1.0
@@ -132,21 +130,6 @@ def fetch(name: str) -> pathlib.Path:
     return cached
 
 
-def cache_folder() -> pathlib.Path:
-    if folder := os.environ.get("WATSON_JAX_CACHE"):
-        return pathlib.Path(folder).expanduser()
-    return pathlib.Path(_pooch().os_cache("watson_jax"))
-
-
-def _pooch() -> ModuleType:
-    """The module; only on use, because importing it takes longer than the rest of this library."""
-    with warnings.catch_warnings():
-        # In a notebook, tqdm asks for ipywidgets, which nothing here needs.
-        warnings.filterwarnings("ignore", "IProgress not found")
-        import pooch
-    return pooch
-
-
 def _mismatch(path: pathlib.Path, published: PublishedFile) -> str:
     """Says how the content of `path` differs from the published one; empty if it does not."""
     with open(path, "rb") as file:
@@ -161,7 +144,7 @@ class _WrongContentError(OSError):
 
 
 def _download(name: str, published: PublishedFile, path: pathlib.Path) -> None:
-    pooch = _pooch()
+    pooch = import_pooch()
     # An own copy of pooch's "temporary file, check, rename": pooch knows no shortened hashes.
     has_progress = importlib.util.find_spec("tqdm") is not None
     download = pooch.HTTPDownloader(progressbar=has_progress, chunk_size=2**16)

@@ -11,8 +11,8 @@ import time
 
 import pytest
 
-from watson_jax.checkpoints import PUBLISHED, CheckpointError, DownloadError, PublishedFile, fetch
-from watson_jax.checkpoints import _fetch as fetch_module
+from watson_jax.weights import PUBLISHED, CheckpointError, DownloadError, PublishedFile, fetch
+from watson_jax.weights import _fetch as fetch_module
 
 CONTENT = bytes(range(256)) * 800
 HALF = len(CONTENT) // 2  # more than one chunk of a download
@@ -166,7 +166,7 @@ def test_the_folder_of_weights_comes_first(server, cache, publish, monkeypatch, 
 
 def test_a_killed_download_leaves_no_entry(server, cache, publish):
     script = f"""
-from watson_jax.checkpoints import PUBLISHED, PublishedFile, fetch
+from watson_jax.weights import PUBLISHED, PublishedFile, fetch
 PUBLISHED[{NAME!r}] = PublishedFile({server.url + "/slow"!r}, {SHA256!r})
 fetch({NAME!r})
 """

@@ -13,9 +13,8 @@ from typing import Any
 import jax
 
 import watson_jax as wj
-from experiments._cli import UserError, user_errors
-from watson_jax.checkpoints._errors import clause
-from watson_jax.checkpoints._files import atomic_write, locked
+from experiments._common.cli import UserError, user_errors
+from watson_jax.files import atomic_write, clause, locked
 
 _LIBRARIES = ("watson-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 

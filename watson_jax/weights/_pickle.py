@@ -10,7 +10,7 @@ import struct
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from watson_jax.checkpoints._errors import MalformedError
+from watson_jax.weights._errors import MalformedError
 
 # Far above any state dict (about 50 per tensor); bounds the memory that a hostile file can take.
 _MAX_OPCODES = 50_000

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from watson_jax.checkpoints._files import atomic_write
+from watson_jax.files import atomic_write
 
 DPI = 100
 MARGIN = {"left": 70, "right": 20, "bottom": 55, "top": 45}  # pixels

@@ -11,7 +11,7 @@ from typing import Any, NoReturn, TypeVar
 
 from absl import app, flags, logging
 
-from watson_jax.checkpoints._errors import clause, plain
+from watson_jax.files import clause, plain
 
 Config = TypeVar("Config")
 

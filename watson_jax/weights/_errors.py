@@ -4,6 +4,8 @@ import contextlib
 import os
 from collections.abc import Iterator
 
+from watson_jax.files import clause, plain
+
 
 class CheckpointError(ValueError):
     """A file of parameters is damaged, hostile, or of another kind than expected."""
@@ -15,23 +17,6 @@ class DownloadError(OSError):
 
 class MalformedError(ValueError):
     """What is wrong with some bytes, as a clause of the sentence that `naming` makes of it."""
-
-
-def plain(text: object, most: int = 300) -> str:
-    """Text from a file for a sentence: no control characters, which terminals obey, and not endless.
-
-    Long text loses its middle, since errors name the file first and the reason last.
-    """
-    shown = str(text)
-    if len(shown) > most:
-        shown = f"{shown[: most // 2]}…{shown[-(most // 2) :]}"
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in shown)
-
-
-def clause(error: Exception) -> str:
-    """What an error says, as part of a sentence: its first line, without a full stop."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return plain(lines[0]).rstrip(" .")
 
 
 @contextlib.contextmanager

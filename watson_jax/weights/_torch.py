@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from watson_jax.checkpoints._errors import MalformedError, naming
-from watson_jax.checkpoints._files import read_file
-from watson_jax.checkpoints._limits import MAX_ARRAYS, MAX_DEPTH, MAX_FILE
-from watson_jax.checkpoints._pickle import Storage, Tensor, read_pickle
-from watson_jax.checkpoints._zip import read_members
+from watson_jax.weights._errors import MalformedError, naming
+from watson_jax.weights._files import read_file
+from watson_jax.weights._limits import MAX_ARRAYS, MAX_DEPTH, MAX_FILE
+from watson_jax.weights._pickle import Storage, Tensor, read_pickle
+from watson_jax.weights._zip import read_members
 
 _LEGACY_MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001

@@ -1,0 +1,1 @@
+"""What the experiments share: flags, devices, folders of runs, checkpoints and figures."""
