@@ -17,10 +17,10 @@
 # its two distances are in the same order. Here Watson-DCT learns from such choices, in sixteen
 # trials at once.
 #
-# A record has three patches and the share of people who would choose the second version. The shares
+# A triplet has three patches and the share of people who would choose the second version. The shares
 # are carried over: KADID-10k's published opinions, as means for each type and level of distortion
 # over other photographs, say how people judge such versions, and nobody was asked about these very
-# patches. The records are made once on this machine, within a minute, and take 300 MB in the cache.
+# patches. The triplets are made once on this machine, within a minute, and take 300 MB in the cache.
 # Look at the shares: where people disagree, no loss can agree with all of them.
 
 # %%
@@ -48,7 +48,7 @@ def gray(images):
 
 
 clear = np.maximum(train.preference, 1 - train.preference) > 0.9
-print(f"{len(train)} records to fit on; in {clear.mean():.0%} more than 90 % would choose alike")
+print(f"{len(train)} triplets to fit on; in {clear.mean():.0%} more than 90 % would choose alike")
 some = [3, 17, 58, 64, 90, 134]
 pictures.images(
     [[gray(part[i]) for i in some] for part in (train.reference, train.first, train.second)],
@@ -85,16 +85,16 @@ step = training.make_fit_step(
 scores = training.make_scores(loss)
 
 
-def records(data, rows):
+def triplets(data, rows):
     first, second, reference = (gray(x[rows]) for x in (data.first, data.second, data.reference))
-    return training.Records(
+    return training.Triplets(
         loss.features(first, reference), loss.features(second, reference), data.preference[rows]
     )
 
 
 def agreement(learned, data, rows):
-    """How many of the people each trial agrees with, `[trials, records]`."""
-    return np.asarray(jax.jit(scores)(learned, records(data, rows))["agreement"])
+    """How many of the people each trial agrees with, `[trials, triplets]`."""
+    return np.asarray(jax.jit(scores)(learned, triplets(data, rows))["agreement"])
 
 
 jitted = jax.jit(step)
@@ -105,19 +105,19 @@ for i in range(STEPS):
     if i % 40 == 0:
         seen.append(i)
         found.append(agreement(trials.learned, held_out, test_rows).mean(axis=1))
-    trials, metrics = jitted(trials, records(train, rng.choice(len(train), 50, replace=False)))
+    trials, metrics = jitted(trials, triplets(train, rng.choice(len(train), 50, replace=False)))
     train_loss.append(metrics["loss"])
 seen.append(STEPS)
 found.append(agreement(trials.learned, held_out, test_rows).mean(axis=1))
 print(
-    f"agreement on {len(test_rows)} records held out: {found[0].mean():.1%} to {found[-1].mean():.1%}"
+    f"agreement on {len(test_rows)} triplets held out: {found[0].mean():.1%} to {found[-1].mean():.1%}"
 )
 
 # %% [markdown]
 # The band is from the lowest to the highest trial, the line is their median. Look at the right
 # plot: two photographs that no trial has seen. The dashed line is what L2 agrees with, the dotted one
-# what one more person would agree with the others. That is no ceiling: a person chooses with the
-# minority now and then, while a loss may learn to be always with the majority.
+# the human reference: how often one more person would agree with the others. It is not an upper bound: a
+# person sometimes chooses with the minority, and a loss can always choose with the majority.
 
 # %%
 human = wj.two_afc.human_agreement(held_out.preference[test_rows]).mean()
@@ -125,7 +125,7 @@ images = [gray(x[test_rows]) for x in (held_out.first, held_out.second, held_out
 
 
 def agreement_of(loss):
-    """The same of a loss that is not fitted, `[records]`."""
+    """The same of a loss that is not fitted, `[triplets]`."""
     first, second, reference = images
     distances = loss(first, reference), loss(second, reference)
     return np.asarray(wj.two_afc.agreement(*distances, held_out.preference[test_rows]))
@@ -149,7 +149,7 @@ def draw(left, right):
         ax.fill_between(x, y.min(axis=0), y.max(axis=0), color=pictures.COLORS[4], alpha=0.5)
         ax.plot(x, np.median(y, axis=0), color=pictures.COLORS[0])
     right.axhline(100 * others["L2"].mean(), color=pictures.COLORS[1], linestyle="--", label="L2")
-    right.axhline(100 * human, color="black", linestyle=":", label="one more person")
+    right.axhline(100 * human, color="black", linestyle=":", label="human reference")
     right.legend()
     pictures.label(left, "step", f"training loss (nats, mean of {width} steps)")
     pictures.label(right, "step", "agreement, held out (%)")
@@ -196,11 +196,11 @@ def draw(*axes):
 pictures.plots(3, draw, size=(11, 3.2))
 
 # %% [markdown]
-# Agreement by type of distortion, on the photographs that were held out, with the number of records
-# in brackets. The bars are one standard error to each side, as if the records were independent; they
+# Agreement by type of distortion, on the photographs that were held out, with the number of triplets
+# in brackets. The bars are one standard error to each side, as if the triplets were independent; they
 # are of two photographs only. Look at darken, mean shift and white noise, where the fit gains more
 # than the bars on the initial parameters, and at brighten and multiplicative noise, where it stays
-# below one more person.
+# below the human reference.
 
 # %%
 fit = agreement(trials.learned, held_out, test_rows).mean(axis=0)
@@ -211,9 +211,9 @@ order = sorted(types, key=lambda name: fit[types[name]].mean() - others["L2"][ty
 
 def draw(ax):
     for i, (name, values) in enumerate(
-        {**others, "Watson-DCT, fitted": fit, "one more person": people}.items()
+        {**others, "Watson-DCT, fitted": fit, "human reference": people}.items()
     ):
-        color = "black" if name == "one more person" else pictures.COLORS[i]
+        color = "black" if name == "human reference" else pictures.COLORS[i]
         some = [100 * values[types[kind]] for kind in order]
         ax.errorbar(
             [x.mean() for x in some],
@@ -228,7 +228,7 @@ def draw(ax):
     ax.set_yticks(range(len(order)), [f"{kind} ({types[kind].sum()})" for kind in order])
     ax.grid(axis="y", alpha=0.3)
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
-    pictures.label(ax, "agreement (%)", "type of distortion (records)")
+    pictures.label(ax, "agreement (%)", "type of distortion (triplets)")
 
 
 pictures.plots(1, draw, size=(9, 7))

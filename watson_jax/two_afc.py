@@ -3,7 +3,7 @@
 Throughout, `d0` and `d1` are the distances that a metric finds from the reference to the first and to
 the second image, and `preference` is the share of people in [0, 1] who found the *second* closer. All
 functions are elementwise, except `mean_average_precision`, and work under `jit`, `vmap` and `grad`;
-the caller takes the mean over records.
+the caller takes the mean over triplets.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from jaxtyping import Array, Float
 
 
 def ranking_logit(
-    d0: Float[Array, "*records"],
-    d1: Float[Array, "*records"],
-    gamma: Float[Array, "*#records"] | float,
-) -> Float[Array, "*records"]:
+    d0: Float[Array, "*triplets"],
+    d1: Float[Array, "*triplets"],
+    gamma: Float[Array, "*#triplets"] | float,
+) -> Float[Array, "*triplets"]:
     """The argument of the logistic function in eq. 11, gamma (d0 - d1) / (|d0| + |d1|).
 
     Args:
@@ -42,10 +42,10 @@ def ranking_logit(
 
 
 def ranking_probability(
-    d0: Float[Array, "*records"],
-    d1: Float[Array, "*records"],
-    gamma: Float[Array, "*#records"] | float,
-) -> Float[Array, "*records"]:
+    d0: Float[Array, "*triplets"],
+    d1: Float[Array, "*triplets"],
+    gamma: Float[Array, "*#triplets"] | float,
+) -> Float[Array, "*triplets"]:
     """The predicted share of people who find the second image closer (eq. 11).
 
     The paper prints the opposite sign, which contradicts its own meaning of the preference; its authors'
@@ -67,11 +67,11 @@ def ranking_probability(
 
 
 def ranking_loss(
-    d0: Float[Array, "*records"],
-    d1: Float[Array, "*records"],
-    preference: Float[Array, "*records"],
-    gamma: Float[Array, "*#records"] | float,
-) -> Float[Array, "*records"]:
+    d0: Float[Array, "*triplets"],
+    d1: Float[Array, "*triplets"],
+    preference: Float[Array, "*triplets"],
+    gamma: Float[Array, "*#triplets"] | float,
+) -> Float[Array, "*triplets"]:
     """The binary cross entropy between people's choice and the predicted one (eq. 12).
 
     Args:
@@ -81,7 +81,7 @@ def ranking_loss(
       gamma: steepness, > 0.
 
     Returns:
-      One value >= 0 for each record, in nats; lower is better. The gradient is finite, 0 where both
+      One value >= 0 for each triplet, in nats; lower is better. The gradient is finite, 0 where both
       distances are 0.
 
     Example:
@@ -93,8 +93,8 @@ def ranking_loss(
 
 
 def cross_entropy(
-    logit: Float[Array, "*records"], preference: Float[Array, "*records"]
-) -> Float[Array, "*records"]:
+    logit: Float[Array, "*triplets"], preference: Float[Array, "*triplets"]
+) -> Float[Array, "*triplets"]:
     """-[p log p_hat + (1 - p) log(1 - p_hat)] for p_hat = sigmoid(logit), without overflow (eq. 12).
 
     Args:
@@ -102,7 +102,7 @@ def cross_entropy(
       preference: the share that did, in [0, 1].
 
     Returns:
-      One value >= 0 for each record, in nats.
+      One value >= 0 for each triplet, in nats.
 
     Example:
       >>> print(f"{cross_entropy(jnp.zeros(()), jnp.ones(())):.3f}")
@@ -112,11 +112,11 @@ def cross_entropy(
 
 
 def agreement(
-    d0: Float[Array, "*records"],
-    d1: Float[Array, "*records"],
-    preference: Float[Array, "*records"],
-) -> Float[Array, "*records"]:
-    """The share of people whose choice is the metric's: the 2AFC score, for each record.
+    d0: Float[Array, "*triplets"],
+    d1: Float[Array, "*triplets"],
+    preference: Float[Array, "*triplets"],
+) -> Float[Array, "*triplets"]:
+    """The share of people whose choice is the metric's: the 2AFC score, for each triplet.
 
     Args:
       d0: distances to the first image.
@@ -135,7 +135,7 @@ def agreement(
     return jnp.where(d0 == d1, 0.5, decided)
 
 
-def human_agreement(preference: Float[Array, "*records"]) -> Float[Array, "*records"]:
+def human_agreement(preference: Float[Array, "*triplets"]) -> Float[Array, "*triplets"]:
     """The human reference: the expected score of a person drawn from the same people, p^2 + (1 - p)^2.
 
     A metric can exceed it by always choosing with the majority, which scores max(p, 1 - p).

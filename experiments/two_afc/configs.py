@@ -37,7 +37,7 @@ class FitConfig:
       pooling_range: bounds on the Watson losses' p; None: any. Outside of 1 to 2.5 they train poorly.
       luma_gain: added to the Watson losses' logit of Y in colour, after a fit. Agreement hardly changes,
         and decoders trained with the loss become sharper.
-      seed: of the first trial, and of the order of the records, which all trials share.
+      seed: of the first trial, and of the order of the triplets, which all trials share.
       seeds: number of seeds; each has its own dropout and starting values.
       learning_rates: Adam's, at the start.
       start_noise: standard deviation of what a seed adds to each starting value.
@@ -46,8 +46,8 @@ class FitConfig:
       schedule: "cosine", or "linear" for the authors': constant, then falling in equal parts.
       decay_epochs: how many of the epochs fall, with "linear".
       epochs: passes over the data.
-      batch_size: records in a step.
-      records: use only so many records of each part of the data; None: all.
+      batch_size: triplets in a step.
+      triplets: use only so many triplets of each part of the data; None: all.
     """
 
     data: str = "photos-2afc"
@@ -71,7 +71,7 @@ class FitConfig:
     decay_epochs: int = 0
     epochs: int = 12
     batch_size: int = 50
-    records: int | None = None
+    triplets: int | None = None
 
     def __post_init__(self) -> None:
         check_numbers(self)
@@ -84,7 +84,7 @@ class FitConfig:
         if wj.loss_info(self.loss).fittable is None:
             raise UserError(f"--loss must be one with parameters, got {self.loss!r}.")
         check_choice("ranking", self.ranking_kind, ("gamma", "network"))
-        for name in ("seeds", "epochs", "batch_size", "records"):
+        for name in ("seeds", "epochs", "batch_size", "triplets"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"{name} must be at least 1, got {value}.")
@@ -151,5 +151,5 @@ PRESETS = {
     "paper-lpips": FitConfig(
         **_PAPER, loss="lpips-squeeze", learning_rates=(1e-4,), epochs=10, decay_epochs=5
     ),
-    "smoke": FitConfig(seeds=2, epochs=2, records=100),
+    "smoke": FitConfig(seeds=2, epochs=2, triplets=100),
 }

@@ -35,16 +35,16 @@ class Choices:
     """
 
     name: str
-    margin: Float[np.ndarray, " records"]
-    agrees: Bool[np.ndarray, " records"]
-    opposes: Bool[np.ndarray, " records"]
+    margin: Float[np.ndarray, " triplets"]
+    agrees: Bool[np.ndarray, " triplets"]
+    opposes: Bool[np.ndarray, " triplets"]
 
 
 def choices(
     name: str,
-    d0: Float[np.ndarray, " records"],
-    d1: Float[np.ndarray, " records"],
-    preference: Float[np.ndarray, " records"],
+    d0: Float[np.ndarray, " triplets"],
+    d1: Float[np.ndarray, " triplets"],
+    preference: Float[np.ndarray, " triplets"],
 ) -> Choices:
     """Compares a loss's choices with those of most people.
 
@@ -63,26 +63,26 @@ def choices(
 def worst_cases(
     right: Choices, wrong: Choices, data: TwoAfcData, number: int
 ) -> Int[np.ndarray, " cases"]:
-    """The records where one loss agrees with people and the other opposes them most strongly.
+    """The triplets where one loss agrees with people and the other opposes them most strongly.
 
     Strong is where people are decided and the other loss is so for the wrong image. References with
     something to see come first: of flat ones, opinions of whole photographs say little. No pair of
     images comes twice, and no combination of categories if there are enough of them.
     """
     candidates = np.flatnonzero(right.agrees & wrong.opposes)
-    is_flat = np.array([data.reference[record].std() < _FLAT for record in candidates], bool)
+    is_flat = np.array([data.reference[triplet].std() < _FLAT for triplet in candidates], bool)
     strength = np.abs(2 * data.preference - 1) * np.abs(wrong.margin)
     seen: set[Any] = set()
     cases: list[int] = []
     repeated: list[int] = []
-    for record in candidates[np.lexsort((-strength[candidates], is_flat))]:
+    for triplet in candidates[np.lexsort((-strength[candidates], is_flat))]:
         if len(cases) == number:
             break
-        pair = frozenset(np.asarray(x[record]).tobytes() for x in (data.first, data.second))
+        pair = frozenset(np.asarray(x[triplet]).tobytes() for x in (data.first, data.second))
         if pair in seen:
             continue
-        categories = tuple(_categories(data, record))
-        (repeated if categories in seen else cases).append(int(record))
+        categories = tuple(_categories(data, triplet))
+        (repeated if categories in seen else cases).append(int(triplet))
         seen |= {pair, categories}
     return np.array([*cases, *repeated][:number], int)
 
@@ -102,7 +102,7 @@ def save_disagreements(
 
     Args:
       path: the file.
-      data: the records.
+      data: the triplets.
       a: a loss, right in the left column.
       b: another, right in the right column.
       color: "rgb" or "gray", as the losses saw the images.
@@ -116,9 +116,9 @@ def save_disagreements(
     layout = _Layout(data.reference.shape[1:3], max(1, *(len(cases) for *_, cases in halves)))
     canvas = np.ones((*layout.shape, 3), np.float32)
     for half, (*_, cases) in enumerate(halves):
-        for row, record in enumerate(cases):
+        for row, triplet in enumerate(cases):
             for column, name in enumerate(_ORDER):
-                patch = to_images(getattr(data, name)[record], color)
+                patch = to_images(getattr(data, name)[triplet], color)
                 canvas[layout.place(half, row, column)] = np.asarray(patch)
 
     left = 26 + 7 * max(len(name) for name in ("people", a.name, b.name))
@@ -132,24 +132,24 @@ def save_disagreements(
         write(
             *layout.above(half, 1, 46),
             f"{right.name} agrees with most people,\n"
-            f"{wrong.name} does not: {share:.1f} % of all records",
+            f"{wrong.name} does not: {share:.1f} % of all triplets",
             fontsize=10,
         )
         for column, name in enumerate(_ORDER if len(cases) else ()):
             write(*layout.above(half, column, 12), name)
-        for row, record in enumerate(cases):
+        for row, triplet in enumerate(cases):
             for column in range(len(_ORDER)):  # a frame, so that white patches have an edge
                 axes.add_patch(layout.frame(half, row, column))
-            second = float(data.preference[record])
+            second = float(data.preference[triplet])
             for column, people in ((0, 1 - second), (2, second)):
                 weight = "bold" if people > 0.5 else "normal"
                 write(*layout.below(half, row, column, 0), f"{100 * people:.0f} %", weight=weight)
             for line, loss in enumerate((a, b), start=1):
-                column = 2 if loss.margin[record] > 0 else 0
-                mark, ink = ("✓", _AGREES) if loss.agrees[record] else ("✗", _OPPOSES)
+                column = 2 if loss.margin[triplet] > 0 else 0
+                mark, ink = ("✓", _AGREES) if loss.agrees[triplet] else ("✗", _OPPOSES)
                 place = layout.below(half, row, column, line)
                 write(*place, mark, color=ink, weight="bold", fontsize=12)
-            categories = " and\n".join(_categories(data, record)[:2])
+            categories = " and\n".join(_categories(data, triplet)[:2])
             place = layout.below(half, row, 1, 0.9)
             write(*place, categories, color="#555555", fontsize=8, linespacing=1.4)
     for row in range(layout.rows):
@@ -210,5 +210,5 @@ class _Layout:
         return half * self._half + column * self._column, row * self._row
 
 
-def _categories(data: TwoAfcData, record: int) -> list[str]:
-    return [name for name, members in data.categories.items() if np.any(members == record)]
+def _categories(data: TwoAfcData, triplet: int) -> list[str]:
+    return [name for name, members in data.categories.items() if np.any(members == triplet)]

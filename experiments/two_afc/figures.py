@@ -30,7 +30,7 @@ _PUBLISHED: dict[str, Any] = {
 def save_scores(path: Path, table: ScoreTable) -> None:
     """Draws a bar for every loss in every category and their mean.
 
-    Error bars are the standard deviation over trials, lines the score of one more person, diamonds
+    Error bars are the standard deviation over trials, lines the human reference, diamonds
     published scores. Groups go to several rows if they are many.
     """
     losses, published, references = (
@@ -62,7 +62,7 @@ def save_scores(path: Path, table: ScoreTable) -> None:
     handles, labels = all_axes[0].get_legend_handles_labels()
     if people:
         handles.append(Line2D([], [], color="black", lw=1.5))
-        labels.append("one more person")
+        labels.append(PEOPLE)
     if published:
         handles.append(Line2D([], [], **_PUBLISHED))
         labels.append("published by the paper's authors")

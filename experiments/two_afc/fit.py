@@ -22,8 +22,8 @@ from experiments.two_afc.data import load_data, padded_batches, to_images
 from watson_jax.datasets import TwoAfcData
 from watson_jax.training import (
     Fittable,
-    Records,
     Trials,
+    Triplets,
     check_finite,
     constant_then_linear,
     fittable,
@@ -46,7 +46,7 @@ class Result:
     Attributes:
       trials: after the last step.
       metrics: one entry per epoch, as in `metrics.jsonl`; lists have an entry for each trial.
-      params: those of the trial with the lowest loss on the training records.
+      params: those of the trial with the lowest loss on the training triplets.
       files: what was written: `params.npz`, one file for each trial, and pictures.
     """
 
@@ -58,10 +58,10 @@ class Result:
 
 @dataclasses.dataclass(frozen=True)
 class _Source:
-    """Records in memory, and how a batch of them becomes features, inside a compiled step."""
+    """Triplets in memory, and how a batch of them becomes features, inside a compiled step."""
 
     arrays: Any
-    to_records: Callable[[Any], Records]
+    to_triplets: Callable[[Any], Triplets]
 
     def __len__(self) -> int:
         return len(jax.tree.leaves(self.arrays)[-1])
@@ -87,7 +87,7 @@ def fit_and_evaluate(config: FitConfig, workdir: Path, *, resume: bool = True) -
         params = _starting_params(config, data["train"])
         settings = wj.loss_info(config.loss).fit_settings
         loss = fittable(params, **{name: getattr(config, name) for name in settings})
-    data = {name: _first_records(part, config.records) for name, part in data.items()}
+    data = {name: _first_triplets(part, config.triplets) for name, part in data.items()}
     steps = len(data["train"]) // config.batch_size
     if not steps:
         raise UserError(
@@ -122,10 +122,10 @@ def _fit(
         start_noise=config.start_noise,
     )
     step = make_fit_step(loss, optimizer, schedule, dropout=config.dropout)
-    fit_batch = jax.jit(lambda t, batch: step(t, train.to_records(batch)), donate_argnums=0)
-    # As the loss is used, whose values never depend on other records.
+    fit_batch = jax.jit(lambda t, batch: step(t, train.to_triplets(batch)), donate_argnums=0)
+    # As the loss is used, whose values never depend on other triplets.
     scores = make_scores(fittable(params))
-    score_batch = jax.jit(lambda learned, batch: scores(learned, train.to_records(batch)))
+    score_batch = jax.jit(lambda learned, batch: scores(learned, train.to_triplets(batch)))
 
     lines = read_metrics(workdir) if resume else []
     if resume and checkpoints.latest_step(workdir) is not None:
@@ -166,7 +166,7 @@ def _fit(
     return Result(trials, log.rows, params, files)
 
 
-def _first_records(data: TwoAfcData, number: int | None) -> TwoAfcData:
+def _first_triplets(data: TwoAfcData, number: int | None) -> TwoAfcData:
     if number is None:
         return data
     names = ("reference", "first", "second", "preference")
@@ -217,15 +217,15 @@ def _schedule(config: FitConfig, steps: int) -> Callable[[jax.Array], jax.Array]
 def _source(loss: Fittable, data: TwoAfcData, config: FitConfig, description: str) -> _Source:
     images = (data.reference, data.first, data.second, data.preference)
 
-    def to_records(batch: Any) -> Records:
+    def to_triplets(batch: Any) -> Triplets:
         reference, first, second = (to_images(x, config.color) for x in batch[:3])
-        return Records(loss.features(first, reference), loss.features(second, reference), batch[3])
+        return Triplets(loss.features(first, reference), loss.features(second, reference), batch[3])
 
-    source = _Source(images, to_records)
+    source = _Source(images, to_triplets)
     if not loss.costly_features:
         return source
     chunks = []
-    compute = jax.jit(to_records)
+    compute = jax.jit(to_triplets)
     batches = list(padded_batches(len(source), _EVALUATION_BATCH))
     for rows, number in tqdm.tqdm(batches, desc=f"features of {description}"):
         features = jax.device_get(compute(source.batch(rows)))
@@ -235,7 +235,7 @@ def _source(loss: Fittable, data: TwoAfcData, config: FitConfig, description: st
 
 
 def _evaluate(score_batch: Any, learned: Any, source: _Source) -> dict[str, np.ndarray]:
-    """Mean agreement and loss of each trial over all records."""
+    """Mean agreement and loss of each trial over all triplets."""
     parts = []
     for rows, number in padded_batches(len(source), _EVALUATION_BATCH):
         scores = score_batch(learned, source.batch(rows))

@@ -40,9 +40,7 @@ def config_from_flags() -> FitConfig:
     """The preset with what the flags change."""
     cli.check_choice("--preset", _PRESET.value, PRESETS)
     named = [(f"--{n}", n, flag.value) for n, flag in _NAMED.items() if flag.value is not None]
-    return cli.override(
-        PRESETS[_PRESET.value], named + cli.split_assignments("--set", _SET.value)
-    )
+    return cli.override(PRESETS[_PRESET.value], named + cli.split_assignments("--set", _SET.value))
 
 
 def main() -> None:

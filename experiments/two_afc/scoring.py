@@ -16,7 +16,7 @@ from watson_jax.datasets import JndData, TwoAfcData
 from watson_jax.two_afc import agreement, human_agreement, mean_average_precision
 
 MEAN, ALL = "mean", "all"
-PEOPLE, BEST = "one more person", "best possible"
+PEOPLE, BEST = "human reference", "best possible"
 
 Judgements = TwoAfcData | JndData
 Scores = dict[str, list[float]]
@@ -129,7 +129,7 @@ def score(found: Sequence[Float[np.ndarray, "trials records"]], data: Judgements
 
 
 def reference_scores(data: Judgements) -> dict[str, Scores]:
-    """What scores are to be held against: one more person, and the best that any metric can reach."""
+    """What scores are compared with: the human reference, and the best that any metric can reach."""
     if isinstance(data, JndData):
         return {BEST: score([-data.same[None]], data)}
     p = np.asarray(data.preference)

@@ -1,4 +1,4 @@
-"""The data set `photos-2afc`: its photographs, records, splits and file."""
+"""The data set `photos-2afc`: its photographs, triplets, splits and file."""
 
 import importlib.util
 import subprocess
@@ -23,7 +23,7 @@ IMAGES = ("reference", "first", "second")
 
 @pytest.fixture
 def cache(monkeypatch, tmp_path):
-    """An own cache, and few records."""
+    """An own cache, and few triplets."""
     monkeypatch.setattr(photos_2afc, "_NUM_RECORDS", dict.fromkeys(SPLITS, NUMBER))
     monkeypatch.setenv("WATSON_JAX_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
@@ -31,7 +31,7 @@ def cache(monkeypatch, tmp_path):
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Records with two distortions that take no time."""
+    """Triplets with two distortions that take no time."""
     versions = list(read_opinions())
     pair = [versions.index(("white noise", 3)), versions.index(("JPEG", 2))]
     monkeypatch.setattr(photos_2afc, "_pairs", lambda split, color: np.array([pair]))
@@ -44,7 +44,7 @@ def assert_equal(data, other):
 
 
 def allowed(split, color):
-    """The pairs of versions that a record may show."""
+    """The pairs of versions that a triplet may show."""
     versions = list(read_opinions())
     return [(versions[i], versions[j]) for i, j in photos_2afc._pairs(split, color)]
 
@@ -167,7 +167,7 @@ def test_other_arguments_give_other_records(cache, quick):
         ("val-types", "rgb", 0),
     )
     data = [load_photos_2afc(split, color=color, seed=seed) for split, color, seed in arguments]
-    assert len({records.reference.tobytes() for records in data}) == len(data)
+    assert len({triplets.reference.tobytes() for triplets in data}) == len(data)
 
 
 def test_file_is_made_once(cache, quick, monkeypatch):

@@ -188,7 +188,7 @@ def test_features_that_cost_much_are_computed_once(tmp_path, monkeypatch):
         ({"decay_epochs": 30}, "decay_epochs must be at most epochs, 12, got 30"),
         ({"learning_rates": (1e-3, 0.0)}, "learning_rates must be above 0"),
         ({"learning_rates": (1e-3, 1e-3)}, "learning_rates must differ"),
-        ({"records": 0}, "records must be at least 1, got 0"),
+        ({"triplets": 0}, "triplets must be at least 1, got 0"),
         ({"seed": 2**31 - 1}, "seed must be below"),
         ({"seed": 10**20}, "seed must be below"),
         ({"start_noise": float("inf")}, "start_noise must be finite, got inf"),

@@ -123,7 +123,7 @@ def test_scores_by_hand():
 
     references = scoring.reference_scores(records)
     np.testing.assert_allclose(
-        references["one more person"]["all"], [(100 + 68 + 52 + 50) / 4], atol=1e-3
+        references["human reference"]["all"], [(100 + 68 + 52 + 50) / 4], atol=1e-3
     )
     np.testing.assert_allclose(references["best possible"]["a"], [90], atol=1e-3)
 
@@ -212,7 +212,7 @@ def test_text_is_as_wide_as_the_terminal(judgements):
     header, *rows = wide[2:]
     assert header.split() == ["mean", "all", "blur", "noise", "one"]
     assert [row[:17].strip() for row in rows] == [
-        "l2", "as published", "runs/fit (3 trial", "one more person", "best possible"
+        "l2", "as published", "runs/fit (3 trial", "human reference", "best possible"
     ]  # fmt: skip
     assert rows[1].split()[2:] == ["62.9", "-", "-", "-", "-"]
     assert "±" in rows[2]
@@ -230,7 +230,7 @@ def test_bars_for_few_and_many(categories, losses, tmp_path):
         for i in range(losses)
     ]
     rows.append(tables.Row("loss 0", "published", {"mean": [60.0]}))
-    rows.append(tables.Row("one more person", "reference", {c: [70.0] for c in columns}))
+    rows.append(tables.Row("human reference", "reference", {c: [70.0] for c in columns}))
     records = {"all": 100} | {c: 5 for c in columns[1:]}
     table = tables.ScoreTable("bapps", "val", "rgb", tables.AGREEMENT, records, rows)
     figures.save_scores(tmp_path / "scores.png", table)
@@ -350,7 +350,7 @@ def test_from_names_to_files(fake_data, fit, tmp_path, monkeypatch, capsys):
         ("watson-dft:initial", "loss", 1),
         (fit, "loss", 2),
         (fit, "published", 1),
-        ("one more person", "reference", 1),
+        ("human reference", "reference", 1),
         ("best possible", "reference", 1),
     ]
     assert {path.name for path in workdir.iterdir()} == {

@@ -15,7 +15,7 @@ from watson_jax.losses._watson.fitting import drop_half
 from watson_jax.losses._watson.formula import Terms
 from watson_jax.training import (
     Fittable,
-    Records,
+    Triplets,
     _two_afc,
     constant_then_linear,
     fittable,
@@ -55,15 +55,15 @@ def judgements(number=6, channels=1):
     return tuple(jnp.asarray(x, jnp.float32) for x in (reference, first, second, preference))
 
 
-def as_records(loss, reference, first, second, preference):
-    return Records(loss.features(first, reference), loss.features(second, reference), preference)
+def as_triplets(loss, reference, first, second, preference):
+    return Triplets(loss.features(first, reference), loss.features(second, reference), preference)
 
 
 def compiled_step(loss, *, dropout=True):
     return jax.jit(make_fit_step(loss, ADAM, optax.constant_schedule(1.0), dropout=dropout))
 
 
-def run_trials(step, loss, records, *, seeds, steps=3, rates=None, ranking="gamma"):
+def run_trials(step, loss, triplets, *, seeds, steps=3, rates=None, ranking="gamma"):
     rates = jnp.full(len(seeds), 1e-2) if rates is None else jnp.asarray(rates)
     trials = start_trials(
         loss,
@@ -75,7 +75,7 @@ def run_trials(step, loss, records, *, seeds, steps=3, rates=None, ranking="gamm
     )
     losses = []
     for _ in range(steps):
-        trials, metrics = step(trials, records)
+        trials, metrics = step(trials, triplets)
         losses.append(metrics["loss"])
     return trials, np.stack(losses)
 
@@ -98,10 +98,10 @@ def test_five_steps_are_the_recorded_ones(goldens, x64, mode, luminance):
         loss, ADAM, seeds=jnp.zeros(1, int), learning_rates=jnp.full(1, 2e-4, jnp.float64)
     )
     step = jax.jit(make_fit_step(loss, ADAM, optax.constant_schedule(1.0), dropout=False))
-    records = as_records(loss, reference, first, second, preference)
+    triplets = as_triplets(loss, reference, first, second, preference)
     losses = []
     for _ in range(5):
-        trials, metrics = step(trials, records)
+        trials, metrics = step(trials, triplets)
         losses.append(metrics["loss"][0])
     np.testing.assert_allclose(losses, recorded[f"{prefix}loss_per_step"], atol=2e-5)
     for name, field in AUTHORS_NAMES.items():
@@ -196,16 +196,16 @@ def toy_loss(traces=None):
 @pytest.mark.parametrize("accelerator", [False, True])
 def test_trials_at_once_are_the_trials_alone(accelerator, monkeypatch):
     loss = toy_loss()
-    records = as_records(loss, *judgements())
+    triplets = as_triplets(loss, *judgements())
     rates = [1e-2, 1e-3, 1e-2]
     one_by_one = compiled_step(loss)
     if accelerator:  # where trials are computed side by side, which CPUs do one after the other
         monkeypatch.setattr(_two_afc, "_for_each_trial", lambda fn, trials: jax.vmap(fn)(trials))
     at_once = compiled_step(loss)
-    together, losses = run_trials(at_once, loss, records, seeds=[0, 1, 2], rates=rates)
+    together, losses = run_trials(at_once, loss, triplets, seeds=[0, 1, 2], rates=rates)
     assert np.ptp(losses[0]) > 0  # each has its own dropout and starting values
     for i in range(3):
-        alone, _ = run_trials(one_by_one, loss, records, seeds=[i], rates=rates[i : i + 1])
+        alone, _ = run_trials(one_by_one, loss, triplets, seeds=[i], rates=rates[i : i + 1])
         chex.assert_trees_all_close(
             jax.tree.map(lambda x, i=i: x[i], together.learned),
             jax.tree.map(lambda x: x[0], alone.learned),
@@ -217,21 +217,21 @@ def test_trials_share_the_transforms_and_compile_once():
     traces = []
     loss = toy_loss(traces)
     step = make_fit_step(loss, ADAM, optax.constant_schedule(1.0), dropout=True)
-    whole_step = jax.jit(lambda trials, data: step(trials, as_records(loss, *data)))
+    whole_step = jax.jit(lambda trials, data: step(trials, as_triplets(loss, *data)))
     trials = start_trials(loss, ADAM, seeds=jnp.arange(4), learning_rates=jnp.full(4, 1e-2))
     data = judgements()
     for _ in range(3):
         trials, _ = whole_step(trials, data)
-    assert traces == [data[0].shape] * 2  # once for each image of a record: no axis of trials
+    assert traces == [data[0].shape] * 2  # once for each image of a triplet: no axis of trials
 
 
 def test_a_fit_learns():
     loss = fittable(wj.load_params("watson-dct", color="gray", weights="initial"))
-    records = as_records(loss, *judgements())
+    triplets = as_triplets(loss, *judgements())
     step = compiled_step(loss, dropout=False)
-    trials, losses = run_trials(step, loss, records, seeds=[0], steps=30)
+    trials, losses = run_trials(step, loss, triplets, seeds=[0], steps=30)
     assert losses[-1] < 0.8 * losses[0]
-    scores = make_scores(loss)(trials.learned, records)
+    scores = make_scores(loss)(trials.learned, triplets)
     assert scores["agreement"].shape == scores["loss"].shape == (1, 6)
     assert scores["agreement"].mean() == 1
     np.testing.assert_allclose(scores["loss"].mean(), losses[-1], rtol=0.2)
@@ -248,9 +248,9 @@ def test_lpips_keeps_its_weights_above_zero():
 
 def test_a_ranking_network_learns_along():
     loss = toy_loss()
-    records = as_records(loss, *judgements())
+    triplets = as_triplets(loss, *judgements())
     trials, losses = run_trials(
-        compiled_step(loss), loss, records, seeds=[0, 1], steps=2, ranking="network"
+        compiled_step(loss), loss, triplets, seeds=[0, 1], steps=2, ranking="network"
     )
     assert np.all(np.isfinite(losses))
     start = start_trials(

@@ -52,11 +52,11 @@ def load_photos_2afc(
 ) -> TwoAfcData:
     """Reads the data set from its file, which is made the first time, within two minutes.
 
-    A record is a 64×64 patch, the same patch with two distortions of its photograph, and the share of
+    A triplet is a 64×64 patch, the same patch with two distortions of its photograph, and the share of
     people who would find the second one closer, by Thurstone's model: Φ((m₂ - m₁) / √(s₁² + s₂²)), with
     mean opinions m and standard deviations among raters s. Its categories are its types of distortion.
 
-    | `split` | records | scenes | types |
+    | `split` | triplets | scenes | types |
     |---|---|---|---|
     | `"train"` | 6000 | the five others | the twenty others |
     | `"val-scenes"` | 2000 | `HELD_OUT_SCENES` | the twenty others |
@@ -64,13 +64,13 @@ def load_photos_2afc(
 
     Args:
       split: one of these.
-      color: `"rgb"`, or `"gray"` for records without `COLOR_TYPES`; images have three channels in both.
+      color: `"rgb"`, or `"gray"` for triplets without `COLOR_TYPES`; images have three channels in both.
       seed: of everything random, from positions to noise.
-      cache_dir: the folder of the file, which has 37 kB for each record; by default the one that the
+      cache_dir: the folder of the file, which has 37 kB for each triplet; by default the one that the
         environment variable `WATSON_JAX_CACHE` names, or the user's cache folder.
 
     Returns:
-      The records; for the same arguments the same ones on every machine, but for what other versions of
+      The triplets; for the same arguments the same ones on every machine, but for what other versions of
       the libraries that distort do differently.
 
     Raises:
@@ -143,9 +143,9 @@ def _make(split: str, color: str, seed: int) -> _Arrays:
             image = _distort(image, scene, versions[version], seed)
         windows = np.lib.stride_tricks.sliding_window_view(image, (_PATCH, _PATCH), axis=(0, 1))
         tops, lefts = _positions(scene, windows.shape[:2], seed)
-        records, roles = np.nonzero((scenes == scene)[:, None] & (wanted == version))
-        at = positions[records]
-        patches[roles, records] = np.moveaxis(windows[tops[at], lefts[at]], 1, -1)
+        triplets, roles = np.nonzero((scenes == scene)[:, None] & (wanted == version))
+        at = positions[triplets]
+        patches[roles, triplets] = np.moveaxis(windows[tops[at], lefts[at]], 1, -1)
 
     shares = [preference(opinions[first], opinions[second]) for first, second in pairs]
     return {
@@ -162,7 +162,7 @@ def _scenes(split: str) -> list[str]:
 
 
 def _pairs(split: str, color: str) -> Int[np.ndarray, "pairs 2"]:
-    """All ordered pairs of versions, as indices, that a record may show."""
+    """All ordered pairs of versions, as indices, that a triplet may show."""
     opinions = read_opinions()
     original = np.array([opinion.is_of_original for opinion in opinions.values()])
     held_out = np.array([name in HELD_OUT_TYPES for name, _ in opinions])

@@ -36,12 +36,12 @@ class Trials(NamedTuple):
     step: Int[Array, ""]
 
 
-class Records(NamedTuple):
+class Triplets(NamedTuple):
     """A batch of judgements: features of both images, and the share that found the second closer."""
 
     first: Any
     second: Any
-    preference: Float[Array, " records"]
+    preference: Float[Array, " triplets"]
 
 
 def start_trials(
@@ -121,10 +121,10 @@ def make_fit_step(
     schedule: Schedule,
     *,
     dropout: bool,
-) -> Callable[[Trials, Records], tuple[Trials, dict[str, Array]]]:
+) -> Callable[[Trials, Triplets], tuple[Trials, dict[str, Array]]]:
     """One step of every trial on the same batch.
 
-    The features in `Records` are computed once for all trials.
+    The features in `Triplets` are computed once for all trials.
 
     Args:
       fittable: the loss.
@@ -133,23 +133,23 @@ def make_fit_step(
       dropout: whether half of the terms are dropped, where the loss has that.
 
     Returns:
-      A pure function `step(trials, records) -> (trials, metrics)`, metrics `[trials]`.
+      A pure function `step(trials, triplets) -> (trials, metrics)`, metrics `[trials]`.
     """
 
-    def one_trial(trial: tuple[Any, ...], step: Array, records: Records) -> tuple[Any, ...]:
+    def one_trial(trial: tuple[Any, ...], step: Array, triplets: Triplets) -> tuple[Any, ...]:
         learned, opt_state, seed, rate = trial
         key = jax.random.fold_in(_keys(seed)[0], step)
-        keys = jax.random.split(key, (records.preference.shape[0], 2))
+        keys = jax.random.split(key, (triplets.preference.shape[0], 2))
 
-        def record_loss(learned: Learned, record: Records, keys: Array) -> Array:
+        def triplet_loss(learned: Learned, triplet: Triplets, keys: Array) -> Array:
             d0, d1 = (
                 fittable.distance(learned.metric, features, k if dropout else None)
-                for features, k in zip(record[:2], keys, strict=True)
+                for features, k in zip(triplet[:2], keys, strict=True)
             )
-            return cross_entropy(ranking_score(learned.ranking, d0, d1), record.preference)
+            return cross_entropy(ranking_score(learned.ranking, d0, d1), triplet.preference)
 
         def objective(learned: Learned) -> Array:
-            return jnp.mean(jax.vmap(functools.partial(record_loss, learned))(records, keys))
+            return jnp.mean(jax.vmap(functools.partial(triplet_loss, learned))(triplets, keys))
 
         loss, gradients = jax.value_and_grad(objective)(learned)
         updates, opt_state = optimizer.update(gradients, opt_state, learned)
@@ -158,10 +158,10 @@ def make_fit_step(
         learned = learned._replace(metric=fittable.project(learned.metric))
         return learned, opt_state, {"loss": loss, "grad_norm": optax.tree.norm(gradients)}
 
-    def step(trials: Trials, records: Records) -> tuple[Trials, dict[str, Array]]:
+    def step(trials: Trials, triplets: Triplets) -> tuple[Trials, dict[str, Array]]:
         rates = trials.learning_rate * schedule(trials.step)
         learned, opt_state, metrics = _for_each_trial(
-            lambda trial: one_trial(trial, trials.step, records),
+            lambda trial: one_trial(trial, trials.step, triplets),
             (trials.learned, trials.opt_state, trials.seed, rates),
         )
         return trials._replace(learned=learned, opt_state=opt_state, step=trials.step + 1), metrics
@@ -176,23 +176,23 @@ def _for_each_trial(fn: Callable[[Any], Any], trials: Any) -> Any:
     )
 
 
-def make_scores(fittable: Fittable) -> Callable[[Learned, Records], dict[str, Array]]:
-    """Agreement and loss of every trial on every record, without dropout.
+def make_scores(fittable: Fittable) -> Callable[[Learned, Triplets], dict[str, Array]]:
+    """Agreement and loss of every trial on every triplet, without dropout.
 
     Returns:
-      A pure function `scores(learned, records)` of `[trials, records]` arrays.
+      A pure function `scores(learned, triplets)` of `[trials, triplets]` arrays.
     """
 
-    def one_trial(learned: Learned, records: Records) -> dict[str, Array]:
+    def one_trial(learned: Learned, triplets: Triplets) -> dict[str, Array]:
         distance = jax.vmap(lambda features: fittable.distance(learned.metric, features, None))
-        d0, d1 = distance(records.first), distance(records.second)
+        d0, d1 = distance(triplets.first), distance(triplets.second)
         logit = ranking_score(learned.ranking, d0, d1)
         return {
-            "agreement": agreement(d0, d1, records.preference),
-            "loss": cross_entropy(logit, records.preference),
+            "agreement": agreement(d0, d1, triplets.preference),
+            "loss": cross_entropy(logit, triplets.preference),
         }
 
-    return lambda learned, records: _for_each_trial(lambda one: one_trial(one, records), learned)
+    return lambda learned, triplets: _for_each_trial(lambda one: one_trial(one, triplets), learned)
 
 
 def constant_then_linear(constant_steps: int, decay_epochs: int, steps_per_epoch: int) -> Schedule:

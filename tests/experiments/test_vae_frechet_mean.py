@@ -1,10 +1,10 @@
-"""The image nearest to a group."""
+"""Fréchet means of groups of images."""
 
 import jax
 import numpy as np
 
 import watson_jax as wj
-from experiments.vae.nearest import nearest_images, similar_images
+from experiments.vae.frechet_mean import frechet_means, similar_images
 from tests.experiments.command import run
 from tests.images import noise
 
@@ -17,19 +17,19 @@ def test_groups_are_of_the_nearest():
         np.testing.assert_allclose(sorted(group), first + np.array([-0.1, 0, 0.1]), atol=1e-6)
 
 
-def test_nearest_by_l2_is_the_mean():
+def test_by_l2_it_is_the_mean():
     groups = noise(1, 2, 5, 8, 8, 1)
     loss = wj.get_loss("l2", color="gray")
     with jax.numpy_dtype_promotion("standard"):  # optax's schedules need it
-        nearest = nearest_images(loss, groups, jax.random.key(0))
-    np.testing.assert_allclose(nearest, groups.mean(1), atol=0.02)
+        means = frechet_means(loss, groups, jax.random.key(0))
+    np.testing.assert_allclose(means, groups.mean(1), atol=0.02)
 
 
 def test_command_draws_and_refuses(tmp_path):
     arguments = ("--sizes=2", "--groups=4", "--losses=l2", f"--workdir={tmp_path}")
-    done = run("experiments.vae.compromise", *arguments, cwd=tmp_path)
+    done = run("experiments.vae.frechet_mean", *arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "compromise.png").stat().st_size < 300_000
-    wrong = run("experiments.vae.compromise", "--sizes=2,x", cwd=tmp_path)
+    assert (tmp_path / "frechet_means.png").stat().st_size < 300_000
+    wrong = run("experiments.vae.frechet_mean", "--sizes=2,x", cwd=tmp_path)
     assert wrong.returncode == 2
     assert wrong.stderr.strip() == "error: --sizes must be whole numbers, got '2,x'."
