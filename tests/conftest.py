@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import tempfile
 
 import jax
 import numpy as np
@@ -16,6 +17,15 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 _QUICKLY = "jax_disable_most_optimizations"
 _AS_USERS_DO = ("tests/losses/test_contract.py", "tests/models/test_vae.py")
 os.environ[_QUICKLY.upper()] = "1"
+
+# Most programs are compiled by several tests and processes: the first one leaves them for the others.
+_CACHE = "jax_compilation_cache_dir"
+if _CACHE.upper() not in os.environ:
+    _folder = tempfile.TemporaryDirectory(prefix="watson-jax-tests-")
+    os.environ[_CACHE.upper()] = _folder.name  # for workers and programs that are started
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+jax.config.update(_CACHE, os.environ[_CACHE.upper()])
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -1,7 +1,5 @@
 """Images for the tests."""
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 
@@ -13,16 +11,26 @@ def formula_image(k, height, width, channels):
 
 
 def noise(seed, *shape):
-    return jax.random.uniform(jax.random.key(seed), shape)
+    """Uniform in [0, 1): of NumPy, as JAX would compile a generator for every shape."""
+    return np.random.default_rng(seed).random(shape, np.float32)
+
+
+def changed(image, rows, value):
+    """A copy of an image with other rows."""
+    copy = image.copy()
+    copy[rows] = value
+    return copy
 
 
 def degenerate_pairs(channels, size=16):
     """Pairs that break careless code, by name."""
     shape = (size, size, channels)
-    zeros, ones, a, b = jnp.zeros(shape), jnp.ones(shape), noise(1, *shape), noise(2, *shape)
-    half_black = ones.at[: size // 2].set(0)
+    zeros, ones = np.zeros(shape, np.float32), np.ones(shape, np.float32)
+    a, b = noise(1, *shape), noise(2, *shape)
+    top, bottom = slice(size // 2), slice(size // 2, None)
+    half_black = changed(ones, top, 0)
     # Pure cyan has Cr = 0, where the ratio of luminance masking is 0.
-    cyan = jnp.ones(shape).at[..., 0].set(0)
+    cyan = changed(ones, (..., 0), 0)
     return {
         "identical": (a, a),
         "black": (zeros, zeros),
@@ -34,6 +42,6 @@ def degenerate_pairs(channels, size=16):
         "negative": (2 * a - 1, 2 * b - 1),
         "half black": (a, half_black),
         "beside black": (half_black, a),
-        "cyan": (cyan + 0.01 * a, cyan),
-        "half cyan": (a, cyan.at[size // 2 :].set(b[size // 2 :])),
+        "cyan": (cyan + np.float32(0.01) * a, cyan),
+        "half cyan": (a, changed(cyan, bottom, b[bottom])),
     }

@@ -298,7 +298,7 @@ def test_wrong_arguments():
     params = initial_adaptive_params(3, image_size=(16, 16))
     image = noise(1, 16, 16, 3)
     for error, message, arguments in (
-        (TypeError, "`params` must be AdaptiveParams, got ArrayImpl", (image, image, image)),
+        (TypeError, "`params` must be AdaptiveParams, got ndarray", (image, image, image)),
         (
             ValueError,
             "`image` must be 16x16, the size of the parameters, got 8x16",

@@ -8,7 +8,7 @@ import pytest
 from jax.test_util import check_grads
 from scipy.ndimage import correlate1d
 
-from tests.images import degenerate_pairs, formula_image, noise
+from tests.images import formula_image, noise
 from watson_jax.losses._ssim import MS_SSIM_MIN_SIZE, SCALE_WEIGHTS, ms_ssim, ssim
 
 pytestmark = pytest.mark.filterwarnings("ignore::watson_jax.RangeWarning")
@@ -145,23 +145,13 @@ def test_second_derivatives(loss):
     chex.assert_tree_all_finite(jax.jvp(gradient, (image,), (reference,))[1])
 
 
-@pytest.mark.parametrize("transform", [lambda f: f, jax.jit], ids=["plain", "jit"])
-def test_identical_images_are_at_0_with_gradient_0(loss, transform):
-    for image in (noise(1, 20, 17, 3), jnp.full((16, 16, 1), 0.3), 1e4 * noise(1, 16, 16, 3)):
-        value, gradients = transform(jax.value_and_grad(loss, argnums=(0, 1)))(image, image)
+def test_identical_images_are_at_0_with_gradient_0(loss):
+    both = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
+    for image in (noise(1, 20, 17, 3), 1e4 * noise(1, 20, 17, 3)):
+        value, gradients = both(image, image)
         assert value == 0
         assert not np.any(gradients[0])
         assert not np.any(gradients[1])
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_everything_is_finite(loss, channels):
-    run = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
-    for name, (image, reference) in degenerate_pairs(channels).items():
-        for scales in ((1e4, 1e4), (1e4, 1), (1, -1e4), (1e-4, 1e-4)):
-            found = run(scales[0] * image, scales[1] * reference)
-            finite = all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(found))
-            assert finite, f"{name} times {scales}"
 
 
 def test_small_distances_are_accurate_in_float32(loss, x64):
@@ -171,20 +161,6 @@ def test_small_distances_are_accurate_in_float32(loss, x64):
     exact = loss(*(z.astype("float64") for z in (image, reference)))
     assert exact < 1e-5  # 1 - SSIM in float32 would be good to two digits.
     np.testing.assert_allclose(loss(image, reference), exact.astype("float32"), rtol=1e-4)
-
-
-def test_batch_equals_loop(loss):
-    image, reference = noise(1, 2, 3, 16, 18, 3), noise(2, 2, 3, 16, 18, 3)
-    values = loss(image, reference)
-    singles = [[loss(image[i, j], reference[i, j]) for j in range(3)] for i in range(2)]
-    np.testing.assert_allclose(values, singles, rtol=1e-5)
-    np.testing.assert_allclose(jax.vmap(loss)(image, reference), values, rtol=1e-5)
-
-
-def test_narrow_images_are_compared_in_float32(loss):
-    image, reference = (noise(seed, 16, 16, 1).astype("bfloat16") for seed in (1, 2))
-    assert loss(image, reference).dtype == jnp.float32
-    assert jax.grad(loss)(image, reference).dtype == jnp.bfloat16
 
 
 def test_wrong_arguments(loss):

@@ -42,7 +42,7 @@ def test_value_gradient_and_second_derivative(name, weights, dtype, tolerance, x
     # The last row of blocks is padded, one block is equal. (None is flat: the second derivative of a
     # coefficient that is 0 is 1e10 times its rounding error.)
     image, reference = (noise(seed, 3, 20, 24, 3).astype(dtype) for seed in (1, 2))
-    image = image.at[0, :8, :8].set(reference[0, :8, :8])
+    image[0, :8, :8] = reference[0, :8, :8]
     options = formula.WatsonOptions(
         luminance_floor=params.luminance_floor, phase_floor=getattr(params, "phase_floor", 0.0)
     )

@@ -6,12 +6,13 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from watson_jax.losses._spec import Fittable
 from watson_jax.losses._watson import formula
 from watson_jax.losses._watson.formula import Features, Terms, WatsonOptions
-from watson_jax.losses._watson.params import WatsonParams
+from watson_jax.losses._watson.params import WatsonDftParams, WatsonParams
 
 
 def fittable(
@@ -21,6 +22,7 @@ def fittable(
     mask_chroma: bool = True,
     pooling_range: tuple[float, float] | None = None,
     luma_gain: float = 0.0,
+    detail_gain: float = 0.0,
 ) -> Fittable:
     """See `watson_jax.training.fittable`."""
     options = WatsonOptions(
@@ -57,10 +59,15 @@ def fittable(
         )
 
     def finish(learned: WatsonParams) -> WatsonParams:
-        logits = learned.channel_logits
-        if logits.shape[-1] == 1:
-            return learned
-        return dataclasses.replace(learned, channel_logits=logits.at[..., 0].add(luma_gain))
+        thresholds, logits = learned.log_thresholds, learned.channel_logits
+        if logits.shape[-1] > 1:
+            logits = logits.at[..., 0].add(luma_gain)
+        gain = (detail_gain * _radial_frequency(kind, thresholds)).astype(thresholds.dtype)
+        return dataclasses.replace(
+            learned,
+            channel_logits=logits,
+            log_thresholds=thresholds.at[..., 0, :, :].add(-gain),
+        )
 
     return Fittable(project(params), features, distance, project, finish)
 
@@ -85,3 +92,12 @@ def _coin(key: PRNGKeyArray, shape: tuple[int, ...]) -> Bool[Array, "*shape"]:
     place = jax.lax.broadcasted_iota(jnp.uint32, (*words.shape, 32), words.ndim)
     coins = (words[..., None] >> place) & jnp.uint32(1)
     return coins.reshape(*shape[:-1], -1)[..., : shape[-1]].astype(bool)
+
+
+def _radial_frequency(kind: type[WatsonParams], thresholds: Array) -> np.ndarray:
+    """How far each coefficient of a block is from DC: 1 is the farthest."""
+    rows, columns = np.indices(thresholds.shape[-2:])
+    if kind is WatsonDftParams:  # whose rows above the middle are negative frequencies
+        rows = np.minimum(rows, len(rows) - rows)
+    radius = np.hypot(rows, columns)
+    return radius / radius.max()

@@ -100,7 +100,7 @@ def _spec(
         from_torch=from_torch,
         check=check,
         fittable=fittable,
-        fit_settings=("luminance", "mask_chroma", "pooling_range", "luma_gain"),
+        fit_settings=("luminance", "mask_chroma", "pooling_range", "luma_gain", "detail_gain"),
         **traits,
     )
 

@@ -1,0 +1,105 @@
+"""Trains a list of runs one after the other, at the lowest priority.
+
+    python -m experiments.queue --runs=runs.txt
+
+Each line of `runs.txt` has the arguments of `experiments.vae.main` for one run. Empty lines and lines
+that start with # are comments:
+
+    --preset=mnist-narrow --data_dir=DIR --loss=l2 --workdir=runs/l2
+    --preset=mnist-narrow --data_dir=DIR --loss=watson-dft --workdir=runs/watson-dft
+
+The queue can be stopped with Ctrl-C or SIGTERM at any time: the run in progress saves its state. When
+it is started again, the queue skips the runs that `runs.txt.done` lists and resumes the others. A run
+that fails is reported and left for the next start. The file is read again before each run, so lines can
+be added meanwhile.
+"""
+
+import contextlib
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from absl import flags
+
+from experiments._common import cli
+from watson_jax.files import locked
+
+_RUNS = flags.DEFINE_string("runs", "runs.txt", "The file with a line for each run.")
+_PROGRAM = flags.DEFINE_string(
+    "program", "experiments.vae.main", "The module that trains a run, started with `python -m`."
+)
+
+
+def run_all(path: Path, program: str) -> int:
+    """Runs what `path` lists and is not done; returns how many runs failed."""
+    failed: set[str] = set()
+    while line := _next_line(path, failed):
+        print(f"{program} {line}", flush=True)
+        status, was_stopped = _run([sys.executable, "-m", program, *shlex.split(line)])
+        if status == 0:
+            with _done(path).open("a") as file:
+                file.write(line + "\n")
+        if was_stopped:
+            print("Stopped. The same command continues from here.", file=sys.stderr)
+            sys.exit(128 + signal.SIGTERM)
+        if status != 0:
+            print(f"This run ended with status {status}: {line}", file=sys.stderr)
+            failed.add(line)
+    return len(failed)
+
+
+def _next_line(path: Path, failed: set[str]) -> str | None:
+    lines = [line.strip() for line in path.read_text().splitlines()]
+    done = _done(path).read_text().splitlines() if _done(path).exists() else []
+    todo = [x for x in lines if x and x[0] != "#" and x not in done and x not in failed]
+    return todo[0] if todo else None
+
+
+def _done(path: Path) -> Path:
+    return path.with_name(path.name + ".done")
+
+
+def _run(command: list[str]) -> tuple[int, bool]:
+    """The status of a command, and whether it was stopped by Ctrl-C or SIGTERM."""
+    requests: list[int] = []
+
+    def stop(number: int, _: object) -> None:
+        requests.append(number)
+        process.send_signal(signal.SIGTERM)  # whereupon a run saves its state
+
+    # A session of its own, so that Ctrl-C reaches this process alone.
+    process = subprocess.Popen(command, start_new_session=True, preexec_fn=_lowest_priority)
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        return process.wait(), bool(requests)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _lowest_priority() -> None:
+    os.nice(19)
+    # Linux gives each session the same share of time, whatever its processes' priorities.
+    with contextlib.suppress(OSError):
+        Path("/proc/self/autogroup").write_text("19")
+
+
+def main() -> None:
+    """Reads the flags and runs the queue."""
+    path = Path(_RUNS.value).expanduser()
+    if not path.is_file():
+        raise cli.UserError(f"--runs must be a file with a line for each run, got {path}.")
+    try:
+        with locked(path.with_name(f".{path.name}.lock"), wait=False):
+            failed = run_all(path, _PROGRAM.value)
+    except BlockingIOError:
+        raise cli.UserError(f"--runs={path} is in use by another queue; stop that first.") from None
+    if failed:
+        raise cli.UserError(f"{failed} of the runs failed, see above; start the queue again.")
+
+
+if __name__ == "__main__":
+    cli.run(main)
