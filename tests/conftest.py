@@ -23,9 +23,9 @@ _CACHE = "jax_compilation_cache_dir"
 if _CACHE.upper() not in os.environ:
     _folder = tempfile.TemporaryDirectory(prefix="watson-jax-tests-")
     os.environ[_CACHE.upper()] = _folder.name  # for workers and programs that are started
-    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 jax.config.update(_CACHE, os.environ[_CACHE.upper()])
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
 @pytest.hookimpl(tryfirst=True)

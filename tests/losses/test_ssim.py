@@ -9,6 +9,7 @@ from jax.test_util import check_grads
 from scipy.ndimage import correlate1d
 
 from tests.images import formula_image, noise
+from watson_jax.losses import _ssim
 from watson_jax.losses._ssim import MS_SSIM_MIN_SIZE, SCALE_WEIGHTS, ms_ssim, ssim
 
 pytestmark = pytest.mark.filterwarnings("ignore::watson_jax.RangeWarning")
@@ -195,3 +196,17 @@ def test_recorded(pairs_of, goldens, x64):
             continue
         error = np.linalg.norm(gradients[index] - gradient) / np.linalg.norm(gradient)
         assert error < 1e-3, index
+
+
+def test_what_accelerators_run_is_what_cpus_run(x64):
+    planes = jnp.asarray(noise(1, 3, 80, 30), "float64")
+
+    def total(blur, planes):
+        return jnp.sum(jnp.cos(blur(planes)))
+
+    found, expected = (
+        (blur(planes), jax.grad(total, 1)(blur, planes))
+        for blur in (_ssim._blur_by_shifts, _ssim._blur_by_products)
+    )
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
