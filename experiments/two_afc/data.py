@@ -54,10 +54,7 @@ class CsvTable:
     @property
     def flags(self) -> dict[str, str]:
         """Names of arguments, by those of the flags."""
-        names = ("size", "fit", "lower_is_better")
-        return {f"`{name}`": f"--csv_{name}" for name in names} | {
-            str(self.path): f"--csv={self.path}"
-        }
+        return {f"`{name}`": f"--csv_{name}" for name in ("size", "fit", "lower_is_better")}
 
 
 def csv_table(
@@ -69,6 +66,8 @@ def csv_table(
         raise UserError(f"--csv must name a file with --data=csv and only then, got --data={data}.")
     if path is None:
         return None
+    if not Path(path).expanduser().is_file():
+        raise UserError(f"--csv must be a CSV or Parquet file, got {path!r}, where there is none.")
     return CsvTable(path=path, size=size, fit=fit, lower_is_better=lower_is_better)
 
 

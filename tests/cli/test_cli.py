@@ -3,8 +3,8 @@
 import csv
 import io
 import json
+import runpy
 import shutil
-import subprocess
 import sys
 
 import numpy as np
@@ -188,9 +188,11 @@ def test_fetching(reference_folder, tmp_path, capsys, monkeypatch):
     assert "l1 needs no download" in run(capsys, "fetch", "l1")[2]
 
 
-def test_as_a_module():
-    done = subprocess.run(
-        [sys.executable, "-m", "watson_jax", "compare", "no", "no"], capture_output=True, text=True
+def test_as_a_module(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["watson_jax", "compare", "no", "no"])
+    with pytest.raises(SystemExit) as info:
+        runpy.run_module("watson_jax", run_name="__main__")
+    assert info.value.code == 2
+    assert capsys.readouterr().err == (
+        "error: The image must be a file or folder, got no, which is none.\n"
     )
-    assert done.returncode == 2
-    assert done.stderr == "error: The image must be a file or folder, got no, which is none.\n"

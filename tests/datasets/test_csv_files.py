@@ -74,8 +74,8 @@ def test_triplets(folder, triplets):
 
 
 def test_parquet_is_the_same(folder, triplets):
-    import pyarrow
-    from pyarrow import parquet
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
 
     records = [dict(zip(TRIPLETS[0], row, strict=True)) for row in TRIPLETS[1:]]
     path = folder / "triplets.parquet"
