@@ -26,6 +26,7 @@ from watson_jax.losses import l2 as l2
 from watson_jax.losses import lpips as lpips
 from watson_jax.losses import lpips_features as lpips_features
 from watson_jax.losses import lpips_from_features as lpips_from_features
+from watson_jax.losses import lpips_params_from_torch as lpips_params_from_torch
 from watson_jax.losses import luminance_masking as luminance_masking
 from watson_jax.losses import mae as mae
 from watson_jax.losses import ms_ssim as ms_ssim

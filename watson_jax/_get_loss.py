@@ -6,11 +6,12 @@ import dataclasses
 import functools
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 from jaxtyping import Array, Float
+from numpy.typing import ArrayLike
 
 from watson_jax._params_io import load_params
 from watson_jax._registry import loss_info
@@ -79,6 +80,7 @@ def get_loss(
     color: str = "rgb",
     weights: str | os.PathLike[str] | None = None,
     image_size: tuple[int, int] | None = None,
+    backbone: str | os.PathLike[str] | Mapping[str, ArrayLike] | None = None,
     **options: Any,
 ) -> Loss:
     """Looks up a loss by name and loads its parameters.
@@ -88,6 +90,7 @@ def get_loss(
       color: "rgb" or "gray", in any case.
       weights: as for `load_params`.
       image_size: as for `load_params`.
+      backbone: as for `load_params`.
       **options: keyword options of the loss, such as `luminance="batch"` of `watson_dft`.
 
     Returns:
@@ -118,5 +121,7 @@ def get_loss(
             raise TypeError(f"{name} has no option `{option}`; {hint}.")
         if not isinstance(value, (str, int, float, type(None))):
             raise TypeError(f"`{option}` must be a plain value, got {type(value).__name__}.")
-    params = load_params(name, color=color, weights=weights, image_size=image_size)
+    params = load_params(
+        name, color=color, weights=weights, image_size=image_size, backbone=backbone
+    )
     return Loss(name, params, tuple(sorted(options.items())))

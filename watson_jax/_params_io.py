@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import os
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -28,6 +29,7 @@ def load_params(
     color: str = "rgb",
     weights: str | os.PathLike[str] | None = None,
     image_size: tuple[int, int] | None = None,
+    backbone: str | os.PathLike[str] | Mapping[str, ArrayLike] | None = None,
 ) -> Any:
     """Loads the parameters of a loss.
 
@@ -38,9 +40,13 @@ def load_params(
         their default; "published" for the authors' fit (for LPIPS its own v0.1 and its default), fetched
         once and cached, where `WATSON_JAX_WEIGHTS_DIR` names a folder that is looked at first; "paper"
         for the linear weights of LPIPS that the paper's authors tuned; "initial" for the starting
-        values of a fit, Adaptive's default; or the path of a file that `save_params` or the authors'
-        code wrote.
+        values of a fit, Adaptive's default; or the path of a file that `save_params`, the authors' code
+        or, for LPIPS, the `lpips` package wrote.
       image_size: (height, width) of the images; only Adaptive's initial weights need it.
+      backbone: for LPIPS, torchvision's state dict of the network from a source that you trust: the path
+        of a file that `torch.save` wrote, or arrays by torchvision's names. It takes the place of the
+        published file, whose SHA-256 is checked; of yours, names, shapes and finiteness are. SqueezeNet
+        has not been verified with its trained weights, only with random ones.
 
     Returns:
       The loss's parameters, a pytree of float32 arrays; `()` for losses without.
@@ -48,7 +54,8 @@ def load_params(
     Raises:
       ValueError: if a name is unknown, or the file is damaged, hostile or of another loss or colour
         (`watson_jax.CheckpointError`).
-      TypeError: if `image_size` is missing, or the loss has no parameters to take `weights`.
+      TypeError: if `image_size` is missing, or the loss has no parameters for `weights`, or no network
+        for `backbone`.
       OSError: if the file cannot be found or fetched.
 
     Example:
@@ -59,6 +66,9 @@ def load_params(
     spec = loss_info(name)
     name = spec.name
     color = find_color(color)
+    if backbone is not None and not spec.takes_backbone:
+        raise TypeError(f"`backbone` must be left out for {name}, which has no network.")
+    network = {} if backbone is None else {"backbone": backbone}
     if spec.params_type is None:
         if weights is not None:
             raise TypeError(
@@ -76,9 +86,9 @@ def load_params(
             f"it is trained; take {choices}."
         )
     if weights in spec.weights:
-        made = spec.weights[str(weights)](color, image_size)
+        made = spec.weights[str(weights)](color, image_size, **network)
         if isinstance(made, pathlib.Path):
-            made = _read(name, spec, made, color)
+            made = _read(name, spec, made, color, network)
         return jax.tree.map(jnp.float32, made)
     path = os.path.expanduser(weights)
     if not os.path.isfile(path):  # which `Path.is_file` does not answer for a path that is too long
@@ -87,7 +97,7 @@ def load_params(
             f"`weights` must be {choices} for {name}, got '{plain(weights)}', where there is no file"
             + (f"; did you mean {near[0]!r}?" if near else ".")
         )
-    return jax.tree.map(jnp.float32, _read(name, spec, pathlib.Path(path), color))
+    return jax.tree.map(jnp.float32, _read(name, spec, pathlib.Path(path), color, network))
 
 
 def save_params(path: str | os.PathLike[str], params: Any) -> None:
@@ -125,22 +135,26 @@ def save_params(path: str | os.PathLike[str], params: Any) -> None:
     write_npz(os.path.expanduser(path), arrays)
 
 
-def _read(name: str, spec: LossSpec, path: pathlib.Path, color: str) -> Any:
+def _read(
+    name: str, spec: LossSpec, path: pathlib.Path, color: str, network: Mapping[str, Any]
+) -> Any:
     try:
         with np.errstate(over="ignore"):  # what is too large for float32 is found below
             if is_npz(path):
+                if network:
+                    raise CheckpointError("it has a network of its own, so leave out `backbone`")
                 params = _from_npz(name, spec, read_npz(path))
             elif spec.from_torch is None:
                 raise CheckpointError("only files of `save_params` can be read for this loss")
             else:
-                params = spec.from_torch(read_torch(path), color)
+                params = spec.from_torch(read_torch(path), color, **network)
             params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), params)
         if not all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(params)):
             raise CheckpointError("it has entries that are not finite in float32")
         if spec.check is not None:
             spec.check(params, color)
     except CheckpointError as error:
-        if plain(path) in str(error):
+        if plain(path) in str(error) or str(error).startswith("`backbone`"):
             raise
         raise CheckpointError(
             f"{plain(path)} holds no {color} parameters of {name}: {clause(error)}."

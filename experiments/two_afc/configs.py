@@ -16,7 +16,7 @@ from typing import Any
 
 import watson_jax as wj
 from experiments._common.cli import UserError, check_choice, check_numbers, user_errors
-from experiments.two_afc.data import DATA_NAMES
+from experiments.two_afc.data import DATA_NAMES, CsvTable, csv_table
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,8 +24,12 @@ class FitConfig:
     """One fit: all combinations of seeds and learning rates, as trials side by side.
 
     Attributes:
-      data: "photos-2afc" or "bapps".
+      data: "photos-2afc", "bapps" or "csv".
       bapps_dir: folder of the unpacked BAPPS archives.
+      csv: file of own judgements, see `watson_jax.datasets.csv_files`; opinion scores become pairs.
+      csv_size: side of the square that is made of each image; None: images as they are.
+      csv_fit: how: "crop" or "resize".
+      csv_lower_is_better: whether lower scores are better.
       color: "rgb" or "gray".
       loss: name of the loss.
       weights: where to start; "initial", another kind or a file. None: what suits the loss.
@@ -53,6 +57,10 @@ class FitConfig:
 
     data: str = "photos-2afc"
     bapps_dir: str | None = None
+    csv: str | None = None
+    csv_size: int | None = None
+    csv_fit: str = "crop"
+    csv_lower_is_better: bool = False
     color: str = "rgb"
     loss: str = "watson-dft"
     weights: str | None = None
@@ -78,6 +86,7 @@ class FitConfig:
     def __post_init__(self) -> None:
         check_numbers(self)
         check_choice("--data", self.data, DATA_NAMES)
+        _ = self.table  # which checks its fields
         check_choice("--color", self.color, ("rgb", "gray"))
         check_choice("luminance", self.luminance, ("image", "batch"))
         check_choice("schedule", self.schedule, ("cosine", "linear"))
@@ -86,7 +95,7 @@ class FitConfig:
         if wj.loss_info(self.loss).fittable is None:
             raise UserError(f"--loss must be one with parameters, got {self.loss!r}.")
         check_choice("ranking", self.ranking_kind, ("gamma", "network"))
-        for name in ("seeds", "epochs", "batch_size", "triplets"):
+        for name in ("seeds", "epochs", "batch_size", "triplets", "csv_size"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"{name} must be at least 1, got {value}.")
@@ -114,6 +123,11 @@ class FitConfig:
             raise UserError(f"learning_rates must be above 0, got {self.learning_rates}.")
         if len({f"{rate:g}" for rate in self.learning_rates}) < len(self.learning_rates):
             raise UserError(f"learning_rates must differ, got {self.learning_rates}.")
+
+    @property
+    def table(self) -> CsvTable | None:
+        """The file of own judgements."""
+        return csv_table(self.data, self.csv, self.csv_size, self.csv_fit, self.csv_lower_is_better)
 
     @property
     def ranking_kind(self) -> str:

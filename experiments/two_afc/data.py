@@ -1,25 +1,74 @@
 """Human judgements by name, and the images that a loss sees of them."""
 
+import dataclasses
 import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
-from experiments._common.cli import check_choice
+from experiments._common.cli import UserError, check_choice, user_errors
 from watson_jax.datasets import JndData, TwoAfcData
 
-SPLITS = {"photos-2afc": ("train", "val-scenes", "val-types"), "bapps": ("train", "val")}
+SPLITS = {
+    "photos-2afc": ("train", "val-scenes", "val-types"),
+    "bapps": ("train", "val"),
+    "csv": ("train", "val"),
+}
 JND_SPLITS = {"bapps-jnd": ("val",)}
 DATA_NAMES = tuple(SPLITS)
-IMAGE_SIZE = (64, 64)  # of all of them
+IMAGE_SIZE = (64, 64)  # of all of them but csv
 
 # What a reader of scores has to know about the people.
 NOTES = {
     "photos-2afc": "People's choices are expected ones, from KADID-10k's opinions of whole photographs."
 }
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CsvTable:
+    """A file of own judgements.
+
+    Attributes:
+      path: a CSV or Parquet file as `watson_jax.datasets.csv_files` describes them.
+      size: side of the square that is made of each image; None: images as they are.
+      fit: "crop" or "resize".
+      lower_is_better: of opinion scores.
+    """
+
+    path: str
+    size: int | None = None
+    fit: str = "crop"
+    lower_is_better: bool = False
+
+    def has_scores(self) -> bool:
+        """Whether the file has opinion scores rather than choices."""
+        from watson_jax.datasets.csv_files import has_scores
+
+        with user_errors(rename=self.flags):
+            return has_scores(self.path)
+
+    @property
+    def flags(self) -> dict[str, str]:
+        """Names of arguments, by those of the flags."""
+        return {f"`{name}`": f"--csv_{name}" for name in ("size", "fit", "lower_is_better")}
+
+
+def csv_table(
+    data: str, path: str | None, size: int | None, fit: str, lower_is_better: bool
+) -> CsvTable | None:
+    """The file that the flags name; raises a `UserError` if they do not belong together."""
+    check_choice("--csv_fit", fit, ("crop", "resize"))
+    if (data == "csv") != (path is not None):
+        raise UserError(f"--csv must name a file with --data=csv and only then, got --data={data}.")
+    if path is None:
+        return None
+    if not Path(path).expanduser().is_file():
+        raise UserError(f"--csv must be a CSV or Parquet file, got {path!r}, where there is none.")
+    return CsvTable(path=path, size=size, fit=fit, lower_is_better=lower_is_better)
 
 
 def load_data(
@@ -28,15 +77,17 @@ def load_data(
     color: str,
     data_dir: str | os.PathLike[str] | None = None,
     splits: Collection[str] | None = None,
+    table: CsvTable | None = None,
 ) -> dict[str, TwoAfcData]:
     """Reads judgements of which of two images is closer to a reference.
 
     Args:
-      name: "photos-2afc" (needs no files) or "bapps".
+      name: "photos-2afc" (needs no files), "bapps" or "csv".
       color: "rgb" or "gray". Images are bytes of three channels either way; photos-2afc leaves out what
         only colour shows.
       data_dir: for "bapps": the folder with its unpacked archives, or the one of TensorFlow Datasets.
-      splits: which ones, of `SPLITS[name]`; None: all.
+      splits: which ones, of `SPLITS[name]`; None: all. "csv" has "all", too.
+      table: for "csv": the file.
 
     Returns:
       The data of each split, by its name.
@@ -46,6 +97,10 @@ def load_data(
       OSError: if files cannot be found.
     """
     check_choice("--data", name, SPLITS)
+    if name == "csv":
+        if table is None:
+            raise ValueError("--csv must name a file with --data=csv.")
+        return {split: _load_csv(table, split) for split in splits or SPLITS[name]}
     return {
         split: _load_two_afc(name, split, color, data_dir)
         for split in _chosen(splits, SPLITS[name])
@@ -101,6 +156,16 @@ def _load_two_afc(
     folder = _bapps_folder(data_dir)
     load = load_bapps_tfds if _is_prepared(folder, f"2afc-{split}") else load_bapps
     return load(folder, "train" if split == "train" else "val")
+
+
+def _load_csv(table: CsvTable, split: str) -> TwoAfcData:
+    from watson_jax.datasets.csv_files import has_scores, load_scores_csv, load_triplets_csv
+
+    options: Any = {"split": split, "size": table.size, "fit": table.fit}
+    if not has_scores(table.path):
+        return load_triplets_csv(table.path, **options)
+    scores = load_scores_csv(table.path, lower_is_better=table.lower_is_better, **options)
+    return scores.triplets()
 
 
 def _chosen(splits: Collection[str] | None, known: Collection[str]) -> Collection[str]:

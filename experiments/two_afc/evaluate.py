@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,17 @@ import numpy as np
 import watson_jax as wj
 from experiments._common.cli import UserError, check_choice, user_errors
 from experiments._common.workdir import read_json, versions
-from experiments.two_afc.data import IMAGE_SIZE, JND_SPLITS, SPLITS, load_data, load_jnd_data
+from experiments.two_afc.data import (
+    IMAGE_SIZE,
+    JND_SPLITS,
+    SPLITS,
+    CsvTable,
+    load_data,
+    load_jnd_data,
+)
 from experiments.two_afc.disagreements import Choices, choices, save_disagreements
 from experiments.two_afc.figures import save_scores
-from experiments.two_afc.scoring import Judgements, check_images, distances, score
+from experiments.two_afc.scoring import Judgements, check_images, distances, images_of, score
 from experiments.two_afc.tables import (
     Row,
     ScoreTable,
@@ -28,7 +35,7 @@ from experiments.two_afc.tables import (
 from watson_jax.datasets import TwoAfcData
 from watson_jax.files import clause
 
-ALL_SPLITS = {**SPLITS, **JND_SPLITS}
+ALL_SPLITS = {**SPLITS, **JND_SPLITS, "csv": ("all", *SPLITS["csv"])}
 
 
 class MissingWeightsError(OSError):
@@ -54,19 +61,20 @@ class Candidate:
     has_published_scores: bool
 
 
-def load_candidate(name: str, *, color: str) -> Candidate:
+def load_candidate(name: str, *, color: str, image_size: tuple[int, int] = IMAGE_SIZE) -> Candidate:
     """Loads what an entry of `--losses` names.
 
     Args:
       name: a loss, `loss:weights`, or the folder of a fit, which holds files `trial-*.npz`.
       color: "rgb" or "gray".
+      image_size: (height, width), for weights that depend on it.
 
     Raises:
       MissingWeightsError: if the weights exist, but cannot be had on this machine.
       UserError: if the entry is wrong in itself.
     """
     if Path(name).is_dir():
-        return _load_fit(name, color)
+        return _load_fit(name, color, image_size)
     given, colon, weights = name.partition(":")
     if "/" in given:
         raise UserError(
@@ -78,7 +86,7 @@ def load_candidate(name: str, *, color: str) -> Candidate:
     kind = weights or spec.default_weights
     try:
         found = wj.get_loss(
-            loss, color=color, weights=weights if colon else None, image_size=IMAGE_SIZE
+            loss, color=color, weights=weights if colon else None, image_size=image_size
         )
     except (ValueError, TypeError, OSError) as error:
         if kind in spec.weights and isinstance(error, OSError):
@@ -99,6 +107,7 @@ def score_losses(
     splits: Sequence[str] | None = None,
     compare: Sequence[str] | None = None,
     batch_size: int = 100,
+    table: CsvTable | None = None,
 ) -> list[ScoreTable]:
     """Scores losses, prints a table for each split and leaves numbers and pictures in `workdir`.
 
@@ -113,21 +122,19 @@ def score_losses(
       splits: of the data; by default all but "train".
       compare: the two of the losses whose disagreements are drawn; by default the first and the last.
       batch_size: records at once.
+      table: the file of "csv".
 
     Raises:
       UserError: if one of these is not as it should be.
     """
     check_choice("--data", data, ALL_SPLITS)
-    check_choice("--color", color, ("rgb", "gray"))
-    if repeated := [name for name in names if names.count(name) > 1]:
-        raise UserError(f"--losses must name every loss once, got {repeated[0]!r} repeatedly.")
+    check_names(names, color)
     if compare is not None:
         if len(set(compare)) != 2:
             raise UserError(f"--compare must be two losses, got {','.join(compare)!r}.")
         for name in compare:
             check_choice("--compare", name, names)
-    if (workdir / "scores.json").exists():
-        raise UserError(f"--workdir={workdir} already holds scores; name another folder.")
+    check_workdir(workdir)
     for split in splits or ():
         check_choice("--splits", split, ALL_SPLITS[data])
     if data.startswith("bapps") and not (bapps_dir and Path(bapps_dir).is_dir()):
@@ -135,9 +142,12 @@ def score_losses(
             "--bapps_dir must name the folder of BAPPS's unpacked archives, or of TensorFlow Datasets, "
             f"got {bapps_dir!r}."
         )
-    # The losses first: it may take minutes until the data are there.
-    candidates, left_out = _load_candidates(names, color)
-    parts = _load_parts(data, color, bapps_dir, splits)
+    if table is not None:
+        parts = _load_parts(data, color, bapps_dir, splits, table)
+        candidates, left_out = load_candidates(names, color, _size_of(parts))
+    else:  # The losses first: it may take minutes until the data are there.
+        candidates, left_out = load_candidates(names, color)
+        parts = _load_parts(data, color, bapps_dir, splits)
     for candidate in candidates:
         _check_fits(candidate, next(iter(parts.values())), color)
     pair = compare or [candidates[0].name, candidates[-1].name]
@@ -154,27 +164,40 @@ def score_losses(
         rows, found = _score_split(candidates, part, split, color, batch_size)
         if data == "bapps" and split == "val":
             rows = _with_published(rows, candidates, color)
-        table = make_table(part, rows, name=data, split=split, color=color)
-        print(table.format(shutil.get_terminal_size((120, 24)).columns), end="\n\n")
-        tables.append(table)
+        scores = make_table(part, rows, name=data, split=split, color=color)
+        print(scores.format(shutil.get_terminal_size((120, 24)).columns), end="\n\n")
+        tables.append(scores)
         found_in[split] = found
     # The numbers first, which took time.
     numbers = [workdir / "scores.json", workdir / "scores.csv"]
     write_tables(numbers[0], tables, versions=versions(), losses=list(names), left_out=left_out)
     write_csv(numbers[1], tables)
-    for (split, part), table in zip(parts.items(), tables, strict=True):
+    for (split, part), scores in zip(parts.items(), tables, strict=True):
         pictures.append(workdir / f"scores-{split}.png")
-        save_scores(pictures[-1], table)
+        save_scores(pictures[-1], scores)
         if isinstance(part, TwoAfcData) and len(set(pair)) == 2:
             pictures.append(workdir / f"disagreements-{split}.png")
             a, b = (_first_choices(name, found_in[split][name], part) for name in pair)
-            title = f"Where two losses disagree most: {table.title}"
-            save_disagreements(pictures[-1], part, a, b, color=color, title=title, note=table.note)
+            title = f"Where two losses disagree most: {scores.title}"
+            save_disagreements(pictures[-1], part, a, b, color=color, title=title, note=scores.note)
     print("Files:", *pictures, *numbers, sep="\n  ")
     return tables
 
 
-def _load_fit(name: str, color: str) -> Candidate:
+def check_names(names: Sequence[str], color: str) -> None:
+    """Raises a `UserError` if there is no such colour or a loss is named twice."""
+    check_choice("--color", color, ("rgb", "gray"))
+    if repeated := [name for name in names if names.count(name) > 1]:
+        raise UserError(f"--losses must name every loss once, got {repeated[0]!r} repeatedly.")
+
+
+def check_workdir(workdir: Path) -> None:
+    """Raises a `UserError` if there are scores in the folder."""
+    if (workdir / "scores.json").exists():
+        raise UserError(f"--workdir={workdir} already holds scores; name another folder.")
+
+
+def _load_fit(name: str, color: str, image_size: tuple[int, int]) -> Candidate:
     """The trials at the learning rate that was best on the training records: they differ in the seed."""
     folder = Path(name)
     if not (folder / "result.json").is_file():
@@ -197,15 +220,22 @@ def _load_fit(name: str, color: str) -> Candidate:
         )
     with user_errors():
         found = [
-            wj.get_loss(loss, color=color, weights=folder / file, image_size=IMAGE_SIZE)
+            wj.get_loss(loss, color=color, weights=folder / file, image_size=image_size)
             for file in files
         ]
     return Candidate(name, loss, found[0].fn, [one.params for one in found], data == "bapps")
 
 
 def _load_parts(
-    data: str, color: str, bapps_dir: str | None, splits: Sequence[str] | None
+    data: str,
+    color: str,
+    bapps_dir: str | None,
+    splits: Sequence[str] | None,
+    table: CsvTable | None = None,
 ) -> dict[str, Judgements]:
+    if table is not None:
+        with user_errors(rename=table.flags):
+            return {**load_data(data, color=color, splits=splits or ["all"], table=table)}
     wanted = splits or [split for split in ALL_SPLITS[data] if split != "train"]
     with user_errors(rename={"`folder`": "--bapps_dir", "`data_dir`": "--bapps_dir"}):
         if data in JND_SPLITS:
@@ -213,12 +243,19 @@ def _load_parts(
         return {**load_data(data, color=color, data_dir=bapps_dir, splits=wanted)}
 
 
-def _load_candidates(names: Sequence[str], color: str) -> tuple[list[Candidate], dict[str, str]]:
+def _size_of(parts: Mapping[str, Judgements]) -> tuple[int, int]:
+    height, width = images_of(next(iter(parts.values())))[0].shape[1:3]
+    return height, width
+
+
+def load_candidates(
+    names: Sequence[str], color: str, image_size: tuple[int, int] = IMAGE_SIZE
+) -> tuple[list[Candidate], dict[str, str]]:
     """The losses that can be scored, and why others cannot."""
     candidates, left_out = [], {}
     for name in names:
         try:
-            candidates.append(load_candidate(name, color=color))
+            candidates.append(load_candidate(name, color=color, image_size=image_size))
         except MissingWeightsError as error:
             left_out[name] = str(error)
             print(f"{name} is left out. {error}")

@@ -82,8 +82,11 @@ def fit_and_evaluate(config: FitConfig, workdir: Path, *, resume: bool = True) -
       UserError: if the data, the loss's weights or the folder are not as they should be.
       NonFiniteError: if a trial diverges.
     """
-    with user_errors(rename=_FLAGS):
-        data = load_data(config.data, color=config.color, data_dir=config.bapps_dir)
+    flags = _FLAGS | (config.table.flags if config.table else {})
+    with user_errors(rename=flags):
+        data = load_data(
+            config.data, color=config.color, data_dir=config.bapps_dir, table=config.table
+        )
         params = _starting_params(config, data["train"])
         settings = wj.loss_info(config.loss).fit_settings
         loss = fittable(params, **{name: getattr(config, name) for name in settings})

@@ -3,6 +3,7 @@
     python -m experiments.two_afc.main
     python -m experiments.two_afc.main --loss=watson-dct --color=gray --seeds=5
     python -m experiments.two_afc.main --preset=paper --bapps_dir=DIR
+    python -m experiments.two_afc.main --data=csv --csv=FILE --csv_size=64
 
 All trials (seeds times learning rates) run side by side. Interrupted, the same command goes on where it
 was. The presets are described in `experiments/two_afc/configs.py`.
@@ -22,6 +23,19 @@ _PRESET = flags.DEFINE_string("preset", "default", f"One of {', '.join(PRESETS)}
 _NAMED = {
     "data": flags.DEFINE_string("data", None, f"Judgements: one of {', '.join(DATA_NAMES)}."),
     "bapps_dir": flags.DEFINE_string("bapps_dir", None, "For bapps: the unpacked archives."),
+    "csv": flags.DEFINE_string(
+        "csv",
+        None,
+        "For csv: a CSV or Parquet file, reference,first,second,preference[,category] or "
+        "reference,distorted,score.",
+    ),
+    "csv_size": flags.DEFINE_string(
+        "csv_size", None, "For csv: side of images, if not as they are."
+    ),
+    "csv_fit": flags.DEFINE_string("csv_fit", None, "For csv: how to that size, crop or resize."),
+    "csv_lower_is_better": flags.DEFINE_string(
+        "csv_lower_is_better", None, "For csv: true if lower scores are better, as DMOS."
+    ),
     "loss": flags.DEFINE_string("loss", None, "What to fit, such as watson-dft or lpips-vgg."),
     "color": flags.DEFINE_string("color", None, "rgb or gray."),
     "weights": flags.DEFINE_string("weights", None, "Where to start: initial, or a file, …"),

@@ -4,8 +4,11 @@
     python -m experiments.two_afc.score --losses=l2,watson-dft:published,runs/my-fit --color=gray
     python -m experiments.two_afc.score --data=bapps --bapps_dir=DIR
 
+    python -m experiments.two_afc.score --data=csv --csv=FILE
+
 The default data needs no download. A loss is its name, `name:weights` with the weights that
-`watson_jax.load_params` takes, or the folder of a finished fit, all of whose trials are scored.
+`watson_jax.load_params` takes, or the folder of a finished fit, all of whose trials are scored. A CSV
+file of opinion scores is scored by correlations.
 """
 
 from pathlib import Path
@@ -13,7 +16,7 @@ from pathlib import Path
 from absl import flags
 
 from experiments._common import cli
-from experiments.two_afc.data import JND_SPLITS, SPLITS
+from experiments.two_afc.data import JND_SPLITS, SPLITS, csv_table
 
 DEFAULT_LOSSES = [
     "l1", "l2", "ssim", "ms-ssim", "adaptive:published", "lpips-squeeze:published",
@@ -30,8 +33,19 @@ _DATA = flags.DEFINE_string(
 _BAPPS_DIR = flags.DEFINE_string(
     "bapps_dir", None, "For bapps: the unpacked archives, or TensorFlow Datasets' folder."
 )
+_CSV = flags.DEFINE_string(
+    "csv", None, "For csv: a CSV or Parquet file, reference,first,second,preference[,category] or "
+    "reference,distorted,score."
+)  # fmt: skip
+_CSV_SIZE = flags.DEFINE_integer("csv_size", None, "For csv: side of images.", lower_bound=1)
+_CSV_FIT = flags.DEFINE_string("csv_fit", "crop", "For csv: how to that size, crop or resize.")
+_CSV_LOWER_IS_BETTER = flags.DEFINE_bool(
+    "csv_lower_is_better", False, "For csv: whether lower scores are better, as DMOS."
+)
 _COLOR = flags.DEFINE_string("color", "rgb", "rgb or gray.")
-_SPLITS = flags.DEFINE_list("splits", None, "Parts of the data; by default all but train.")
+_SPLITS = flags.DEFINE_list(
+    "splits", None, "Parts of the data; by default all but train; all of csv."
+)
 _COMPARE = flags.DEFINE_list(
     "compare", None, "The two losses whose disagreements are drawn; by default first and last."
 )
@@ -56,11 +70,28 @@ def main() -> None:
     # After the flags, because these imports take seconds.
     from experiments.two_afc.evaluate import score_losses
 
+    table = csv_table(
+        _DATA.value, _CSV.value, _CSV_SIZE.value, _CSV_FIT.value, _CSV_LOWER_IS_BETTER.value
+    )
+    workdir = Path(_WORKDIR.value).expanduser() if _WORKDIR.value else new_workdir()
+    if table is not None and table.has_scores():
+        from experiments.two_afc.correlations import correlate_losses
+
+        if len(_SPLITS.value or ["all"]) > 1:
+            raise cli.UserError("--splits must be one part for a file of scores.")
+        (split,) = _SPLITS.value or ["all"]
+        cli.check_choice("--splits", split, ("all", *SPLITS["csv"]))
+        correlate_losses(
+            _LOSSES.value, table=table, color=_COLOR.value, workdir=workdir,
+            split=split, batch_size=_BATCH_SIZE.value,
+        )  # fmt: skip
+        return
     score_losses(
         _LOSSES.value,
         data=_DATA.value,
         color=_COLOR.value,
-        workdir=Path(_WORKDIR.value).expanduser() if _WORKDIR.value else new_workdir(),
+        workdir=workdir,
+        table=table,
         bapps_dir=_BAPPS_DIR.value,
         splits=_SPLITS.value,
         compare=_COMPARE.value,

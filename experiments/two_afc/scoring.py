@@ -12,7 +12,7 @@ import tqdm
 from jaxtyping import Float
 
 from experiments.two_afc.data import padded_batches, to_images
-from watson_jax.datasets import JndData, TwoAfcData
+from watson_jax.datasets import JndData, ScoreData, TwoAfcData
 from watson_jax.two_afc import agreement, human_agreement, mean_average_precision
 
 MEAN, ALL = "mean", "all"
@@ -25,7 +25,7 @@ Scores = dict[str, list[float]]
 def distances(
     fn: Callable[[Any, Any, Any], Any],
     trials: Sequence[Any],
-    data: Judgements,
+    data: Judgements | ScoreData,
     color: str,
     *,
     batch_size: int = 100,
@@ -48,7 +48,7 @@ def distances(
 
     Returns:
       The distances (d0, d1) to the first and the second image; for JND, (d,) between the two images, the
-      first of which is the reference.
+      first of which is the reference; for scores, (d,) to the distorted image.
 
     Raises:
       ValueError: if the trials are of several losses.
@@ -82,10 +82,12 @@ def distances(
     return result
 
 
-def images_of(data: Judgements) -> tuple[np.ndarray, ...]:
+def images_of(data: Judgements | ScoreData) -> tuple[np.ndarray, ...]:
     """The reference, then what is compared with it."""
     if isinstance(data, TwoAfcData):
         return data.reference, data.first, data.second
+    if isinstance(data, ScoreData):
+        return data.reference, data.distorted
     return data.first, data.second
 
 
@@ -95,7 +97,7 @@ def members_of(data: Judgements) -> dict[str, np.ndarray]:
 
 
 def check_images(
-    fn: Callable[[Any, Any, Any], Any], params: Any, data: Judgements, color: str
+    fn: Callable[[Any, Any, Any], Any], params: Any, data: Judgements | ScoreData, color: str
 ) -> None:
     """Raises what `fn` raises for images of this size and colour, without computing anything."""
     height, width = images_of(data)[0].shape[1:3]
@@ -164,6 +166,6 @@ def _by_category(values: Float[np.ndarray, "trials records"], data: Judgements) 
 
 def _columns(values: Mapping[str, Float[np.ndarray, " trials"]]) -> Scores:
     """Percentages by column, with the mean over the categories as the first one."""
-    mean = np.mean([v for name, v in values.items() if name != ALL], axis=0)
+    mean = np.mean([v for name, v in values.items() if name != ALL] or [values[ALL]], axis=0)
     percent = {name: 100 * np.asarray(v, np.float64) for name, v in {MEAN: mean, **values}.items()}
     return {name: v.round(4).tolist() for name, v in percent.items()}

@@ -165,7 +165,7 @@ def _make(
         write_header(file, (number, *image_format.shape))
         decode = functools.partial(_decode_entry, image_format)
         for entry, pixels, problem in in_parallel(
-            decode, entries, number=number, name=name, unit="images"
+            decode, entries, number=number, name=f"{name}, once", unit="images"
         ):
             if problem:
                 skipped.append(f"{entry} ({problem})")

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 
 import watson_jax as wj
-from tests.checkpoints.test_torch import (
+from tests.images import noise
+from tests.models.test_backbones import random_state, recorded_state, slow_features
+from tests.weights.test_torch import (
     legacy,
     many,
     number,
@@ -22,8 +24,7 @@ from tests.checkpoints.test_torch import (
     tensor,
     zipped,
 )
-from tests.images import noise
-from tests.models.test_backbones import random_state, recorded_state, slow_features
+from watson_jax.losses._lpips import spec
 from watson_jax.losses._lpips.loss import (
     LpipsFeatures,
     LpipsParams,
@@ -57,7 +58,7 @@ def random_params(network="alex", rescale_inputs=True):
             BACKBONES[network].TAPS, linear_state(network).values(), strict=True
         )
     }
-    return LpipsParams(random_backbone(network, 0), linear, network, rescale_inputs)
+    return LpipsParams(random_backbone(network, 0), linear, network, rescale_inputs=rescale_inputs)
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +142,7 @@ def test_recorded_parts_of_the_sum(network, reference_folder, goldens):
 @pytest.mark.parametrize(("network", "rescale_inputs"), [("squeeze", True), ("alex", False)])
 def test_equals_loops(network, rescale_inputs, x64):
     state, linear = random_state(network), linear_state(network)
-    params = lpips_params_from_torch(state, linear, network, rescale_inputs)
+    params = lpips_params_from_torch(state, linear, network, rescale_inputs=rescale_inputs)
     size = MIN_SIZE[network]
     image, reference = (np.asarray(noise(k, size, size + 3, 3), float) for k in (1, 2))
 
@@ -351,3 +352,101 @@ def test_flax_comes_on_first_use():
         "import sys, watson_jax, watson_jax.losses._lpips.loss; assert 'flax' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@pytest.fixture
+def no_downloads(monkeypatch, tmp_path):
+    """LPIPS's linear weights on disk, and nothing else that could be fetched."""
+
+    def download(*_):
+        raise AssertionError("a download")
+
+    monkeypatch.setattr("watson_jax.weights._fetch._download", download)
+    monkeypatch.setenv("WATSON_JAX_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("WATSON_JAX_WEIGHTS_DIR", str(tmp_path))
+    published(monkeypatch, "lpips_v0.1/squeeze.pth", saved(linear_state("squeeze")))
+    return tmp_path
+
+
+def saved(arrays):
+    return torch_file(arrays, zipped, new_tensor)
+
+
+def test_a_backbone_of_ones_own(no_downloads):
+    state, linear = random_state("squeeze"), linear_state("squeeze")
+    (no_downloads / "mine.pth").write_bytes(saved(state))
+    expected = lpips_params_from_torch(state, linear, "squeeze")
+    for backbone in (no_downloads / "mine.pth", str(no_downloads / "mine.pth"), state):
+        params = wj.load_params("lpips-squeeze", backbone=backbone)
+        assert params.rescale_inputs
+        jax.tree.map(np.testing.assert_array_equal, params, expected)
+    loss = wj.get_loss("lpips-squeeze", backbone=state)
+    jax.tree.map(np.testing.assert_array_equal, loss.params, expected)
+
+
+def test_local_files_download_nothing(no_downloads, monkeypatch):
+    state, linear = random_state("squeeze"), linear_state("squeeze", seed=5)
+    expected = lpips_params_from_torch(state, linear, "squeeze")
+    package = {f"net.slice1.{n.removeprefix('features.')}": x for n, x in state.items()} | linear
+    package |= {n.replace("lin", "lins."): x for n, x in linear.items()}
+    package["scaling_layer.shift"] = np.zeros((1, 3, 1, 1), np.float32)
+    path = no_downloads / "file.pth"
+    path.write_bytes(saved(package))
+    params = wj.load_params("lpips-squeeze", weights=path)
+    assert params.rescale_inputs
+    jax.tree.map(np.testing.assert_array_equal, params, expected)
+
+    # Linear weights alone: those of the paper's authors take images as they are, LPIPS's own do not.
+    path.write_bytes(saved(linear))
+    params = wj.load_params("lpips-squeeze", weights=path, backbone=state)
+    assert not params.rescale_inputs
+    jax.tree.map(np.testing.assert_array_equal, params.linear, expected.linear)
+    monkeypatch.setitem(spec._PUBLISHED_LINEAR, "squeeze", spec._digest(linear))
+    assert wj.load_params("lpips-squeeze", weights=path, backbone=state).rescale_inputs
+
+    wj.save_params(path, expected)
+    jax.tree.map(
+        np.testing.assert_array_equal, wj.load_params("lpips-squeeze", weights=path), expected
+    )
+    with pytest.raises(CheckpointError, match=r"has a network of its own, so leave out `backbone`"):
+        wj.load_params("lpips-squeeze", weights=path, backbone=state)
+
+
+@pytest.mark.parametrize("network", ["vgg", "squeeze", "alex"])
+def test_the_published_linear_weights_are_recognized(network, reference_folder):
+    state = read_torch(reference_folder / "weights" / "lpips_v0.1" / f"{network}.pth")
+    assert spec._digest(state) == spec._PUBLISHED_LINEAR[network]
+
+
+def test_backbones_that_do_not_fit(no_downloads):
+    state = random_state("squeeze")
+    mine = no_downloads / "mine.pth"
+    mine.write_bytes(saved(random_state("alex")))
+    linear = no_downloads / "linear.pth"
+    linear.write_bytes(saved(linear_state("squeeze", seed=5)))
+    integers = state | {"features.0.bias": np.zeros(64, int)}
+    for name, wrong, error, message in (
+        ("lpips-squeeze", {"backbone": mine}, CheckpointError,
+         r"^`backbone` must hold SqueezeNet 1\.1 of torchvision, got .*mine\.pth: .* is missing"),
+        ("lpips-squeeze", {"backbone": mine, "weights": linear}, CheckpointError, "^`backbone` must"),
+        ("lpips-squeeze", {"backbone": integers}, CheckpointError, "bias holds int64, no floating"),
+        ("lpips-squeeze", {"weights": mine}, CheckpointError, "name it with `backbone`"),
+        ("lpips-squeeze", {"backbone": "none.pth"}, FileNotFoundError, "'none.pth', where there is"),
+        ("lpips-squeeze", {"backbone": 3}, TypeError, "`backbone` must be the path .* got int"),
+        ("watson-dft", {"backbone": state}, TypeError, "must be left out for watson-dft, which has"),
+        ("l1", {"backbone": state}, TypeError, "must be left out for l1"),
+    ):  # fmt: skip
+        with pytest.raises(error, match=message) as caught:
+            wj.load_params(name, **wrong)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_file_saved_again_is_taken_if_trusted(no_downloads, monkeypatch):
+    state = random_state("squeeze")
+    (no_downloads / BACKBONE_FILES["squeeze"]).write_bytes(saved(state))
+    with pytest.raises(CheckpointError, match=r"TRUST_WEIGHTS_DIR=1 .* your own with `backbone`"):
+        wj.load_params("lpips-squeeze")
+    monkeypatch.setenv("WATSON_JAX_TRUST_WEIGHTS_DIR", "1")
+    params = wj.load_params("lpips-squeeze")
+    expected = lpips_params_from_torch(state, linear_state("squeeze"), "squeeze")
+    jax.tree.map(np.testing.assert_array_equal, params, expected)

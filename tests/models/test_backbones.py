@@ -242,5 +242,5 @@ def test_every_wrong_name_is_listed_at_once():
         "features.13.weight is unexpected",
     ):
         assert part in str(caught.value)
-    with pytest.raises(CheckpointError, match=r"features\.28\.weight is missing"):
+    with pytest.raises(CheckpointError, match=r"features\.2\.weight is missing.* more$"):
         backbone_from_torch(state, "vgg")

@@ -61,6 +61,7 @@ def server(monkeypatch):
 @pytest.fixture
 def cache(monkeypatch, tmp_path):
     monkeypatch.delenv("WATSON_JAX_WEIGHTS_DIR", raising=False)
+    monkeypatch.delenv("WATSON_JAX_TRUST_WEIGHTS_DIR", raising=False)
     monkeypatch.setenv("WATSON_JAX_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(fetch_module, "_SECONDS_BETWEEN_ATTEMPTS", 0)
     return tmp_path / "cache"
@@ -162,6 +163,32 @@ def test_the_folder_of_weights_comes_first(server, cache, publish, monkeypatch, 
     ):
         fetch(NAME)
     assert server.requested == ["/whole"]
+
+
+def test_a_trusted_folder_is_not_checked(cache, publish, monkeypatch, tmp_path):
+    publish("http://127.0.0.1/")
+    (tmp_path / NAME).parent.mkdir()
+    (tmp_path / NAME).write_bytes(b"other")
+    monkeypatch.setenv("WATSON_JAX_WEIGHTS_DIR", str(tmp_path))
+    with pytest.raises(CheckpointError, match="set WATSON_JAX_TRUST_WEIGHTS_DIR=1 if you trust it"):
+        fetch(NAME)
+    monkeypatch.setenv("WATSON_JAX_TRUST_WEIGHTS_DIR", "1")
+    assert fetch(NAME) == tmp_path / NAME
+
+
+def test_a_refused_file_is_not_asked_for_in_its_own_place(server, cache, publish):
+    publish(f"{server.url}/missing")
+    (cache / NAME).parent.mkdir(parents=True)
+    (cache / NAME).write_bytes(b"other")
+    with pytest.raises(DownloadError) as info:
+        fetch(NAME, instead="ask a friend")
+    actual = hashlib.sha256(b"other").hexdigest()
+    assert (
+        f"{cache / NAME} is not the published file (expected SHA-256 {SHA256}, got {actual})"
+        in (str(info.value))
+    )
+    assert str(info.value).endswith("TRUST_WEIGHTS_DIR=1 if you trust it, or ask a friend.")
+    assert "save it as" not in str(info.value)
 
 
 def test_a_killed_download_leaves_no_entry(server, cache, publish):

@@ -72,7 +72,9 @@ def _decode_all(
     write_header(file, (*shape, SIDE, SIDE, 3))
     shares = np.empty(number, np.float32)
     bad: list[str] = []
-    records = in_parallel(read_and_decode, range(number), number=number, name=name, unit="records")
+    records = in_parallel(
+        read_and_decode, range(number), number=number, name=f"{name}, once", unit="records"
+    )
     for index, (pixels, share, problems) in enumerate(records):
         bad += problems
         shares[index] = share

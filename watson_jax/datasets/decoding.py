@@ -80,7 +80,7 @@ def in_parallel(
 
     with (
         concurrent.futures.ThreadPoolExecutor() as pool,  # Pillow works without Python's lock
-        tqdm(total=number, desc=f"Decoding {name}, once", unit=f" {unit}") as progress,
+        tqdm(total=number, desc=f"Decoding {name}", unit=f" {unit}") as progress,
     ):
         waiting: collections.deque[concurrent.futures.Future[Result]] = collections.deque()
         for item in items:

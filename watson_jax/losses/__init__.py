@@ -7,6 +7,7 @@ from watson_jax.losses._lpips.loss import LpipsParams as LpipsParams
 from watson_jax.losses._lpips.loss import lpips as lpips
 from watson_jax.losses._lpips.loss import lpips_features as lpips_features
 from watson_jax.losses._lpips.loss import lpips_from_features as lpips_from_features
+from watson_jax.losses._lpips.spec import lpips_params_from_torch as lpips_params_from_torch
 from watson_jax.losses._pixel import l1 as l1
 from watson_jax.losses._pixel import l2 as l2
 from watson_jax.losses._spec import LossSpec as LossSpec

@@ -72,6 +72,10 @@ class LossSpec:
       paper_weights: the kind that the paper's own tables are about; None for losses without weights, and
         "" where the paper has no such loss.
       from_torch: reads a state dict that the authors' code wrote, given the colour.
+      takes_backbone: whether the functions in `weights` and `from_torch` take a further `backbone`, the
+        state dict of the network under the loss.
+      image_size_for: the kinds of weights that are made for images of one size.
+      block_map: `block_map(params, image, reference)`, each block's share of the distance.
       check: raises `CheckpointError` if parameters from a file are not those of this loss and colour.
       variant: static fields of the parameters that tell this loss from others of the same class.
       aliases: further names, such as those of the authors' code.
@@ -89,12 +93,15 @@ class LossSpec:
     function: Callable[..., Any]
     log_weights: Mapping[str | None, tuple[float, float]]
     params_type: type | None = None
-    weights: Mapping[str, Callable[[str, ImageSize], Any]] = dataclasses.field(default_factory=dict)
+    weights: Mapping[str, Callable[..., Any]] = dataclasses.field(default_factory=dict)
     default_weights: str | None = None
     downloads: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     licence: str | None = None
     paper_weights: str | None = None
-    from_torch: Callable[[State, str], Any] | None = None
+    from_torch: Callable[..., Any] | None = None
+    takes_backbone: bool = False
+    image_size_for: tuple[str, ...] = ()
+    block_map: Callable[..., Any] | None = None
     check: Callable[[Any, str], None] | None = None
     variant: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     aliases: tuple[str, ...] = ()

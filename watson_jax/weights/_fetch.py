@@ -11,6 +11,7 @@ import time
 from watson_jax.files import atomic_write, cache_folder, import_pooch
 from watson_jax.weights._errors import CheckpointError, DownloadError
 
+_TRUST = "WATSON_JAX_TRUST_WEIGHTS_DIR"
 _ATTEMPTS = 3
 _SECONDS_BETWEEN_ATTEMPTS = 1.0
 
@@ -90,18 +91,20 @@ PUBLISHED: dict[str, PublishedFile] = (
 )
 
 
-def fetch(name: str) -> pathlib.Path:
+def fetch(name: str, *, instead: str = "") -> pathlib.Path:
     """Returns the path of a published file on this machine, downloading it if need be.
 
     Looks in the folder that the environment variable `WATSON_JAX_WEIGHTS_DIR` names, then in the
     cache (`WATSON_JAX_CACHE`, by default the user's cache folder), then at the file's address. The
-    file's SHA-256 is checked every time, wherever it was found.
+    file's SHA-256 is checked every time, wherever it was found. `WATSON_JAX_TRUST_WEIGHTS_DIR=1` turns
+    the check off for files in `WATSON_JAX_WEIGHTS_DIR`: for copies that you have saved again yourself.
 
     Args:
       name: a key of `PUBLISHED`, such as `"rgb_watson_fft_trial0.pth"`.
+      instead: what else one can do, as a clause of the error's sentence.
 
     Returns:
-      The path of a file whose content is the published one.
+      The path of a file whose content is the published one, or the trusted one.
 
     Raises:
       ValueError: if there is no such published file.
@@ -117,16 +120,18 @@ def fetch(name: str) -> pathlib.Path:
     if folder := os.environ.get("WATSON_JAX_WEIGHTS_DIR"):
         local = pathlib.Path(folder, name).expanduser()
         if local.exists():
+            if os.environ.get(_TRUST) == "1":
+                return local
             if problem := _mismatch(local, published):
                 raise CheckpointError(
-                    f"{local} is not the published file: {problem}; "
-                    f"replace it by {published.url} or delete it."
+                    f"{local} is not the published file: {problem}; replace it by {published.url}, "
+                    f"delete it, or set {_TRUST}=1 if you trust it{_also(instead)}."
                 )
             return local
     cached = cache_folder() / name
     # A broken entry (a full disk, a stray edit) is simply downloaded again.
     if not cached.exists() or _mismatch(cached, published):
-        _download(name, published, cached)
+        _download(name, published, cached, instead)
     return cached
 
 
@@ -143,9 +148,15 @@ class _WrongContentError(OSError):
     """The server sent something else than the published file."""
 
 
-def _download(name: str, published: PublishedFile, path: pathlib.Path) -> None:
+def _also(instead: str) -> str:
+    return f", or {instead}" if instead else ""
+
+
+def _download(name: str, published: PublishedFile, path: pathlib.Path, instead: str) -> None:
     pooch = import_pooch()
-    # An own copy of pooch's "temporary file, check, rename": pooch knows no shortened hashes.
+    # `pooch.create` and `pooch.retrieve` do the same but for three things: they know no shortened
+    # hashes, their files cannot be read by other users of a shared cache, and they do not say which
+    # error was the last one.
     has_progress = importlib.util.find_spec("tqdm") is not None
     download = pooch.HTTPDownloader(progressbar=has_progress, chunk_size=2**16)
     for attempt in range(_ATTEMPTS):
@@ -163,9 +174,17 @@ def _download(name: str, published: PublishedFile, path: pathlib.Path) -> None:
             problem = _describe(error)
             if error.strerror:  # from this machine's disk: the network is not at fault
                 break
+    if not path.exists():
+        raise DownloadError(
+            f"Cannot download {name} ({problem}): fetch {published.url} by hand and save it as {path}, "
+            f"or as {name} in a folder that the environment variable WATSON_JAX_WEIGHTS_DIR names"
+            f"{_also(instead)}."
+        )
     raise DownloadError(
-        f"Cannot download {name} ({problem}): fetch {published.url} by hand and save it as {path}, "
-        f"or as {name} in a folder that the environment variable WATSON_JAX_WEIGHTS_DIR names."
+        f"Cannot download {name} ({problem}), and {path} is not the published file "
+        f"({_mismatch(path, published)}): fetch {published.url} by hand in its place, or move the file "
+        f"to {name} in a folder that WATSON_JAX_WEIGHTS_DIR names and set {_TRUST}=1 if you trust it"
+        f"{_also(instead)}."
     )
 
 

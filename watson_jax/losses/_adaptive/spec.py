@@ -69,6 +69,7 @@ ADAPTIVE = LossSpec(
         "published": lambda color, _: load_published(_PUBLISHED, _from_torch, color),
     },
     default_weights="initial",
+    image_size_for=("initial",),
     downloads={"published": (_PUBLISHED,)},
     licence="none stated by the authors",
     paper_weights="published",

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
+from numpy.typing import ArrayLike
 
 from watson_jax.models._backbones import BACKBONES, Features
 from watson_jax.weights import CheckpointError
@@ -48,6 +49,7 @@ _TORCH_NUMBERS = {
 }
 _PREFIX = "features."
 _IGNORED = "classifier."
+_NAMED = 10
 
 
 def backbone_features(
@@ -118,11 +120,12 @@ def random_backbone(network: str, seed: int) -> Backbone:
     return jax.tree.map(weights, backbone_shapes(network))
 
 
-def backbone_from_torch(state: Mapping[str, np.ndarray], network: str) -> Backbone:
+def backbone_from_torch(state: Mapping[str, ArrayLike], network: str) -> Backbone:
     """Converts torchvision's state dict of a network, or of its `features` alone.
 
     Args:
-      state: the arrays by torchvision's names; those of the classifier are ignored.
+      state: arrays, or tensors of PyTorch on the CPU, by torchvision's names; those of the classifier
+        are ignored.
       network: "vgg", "squeeze" or "alex".
 
     Returns:
@@ -130,7 +133,7 @@ def backbone_from_torch(state: Mapping[str, np.ndarray], network: str) -> Backbo
 
     Raises:
       CheckpointError: if a name is missing or unexpected, or an array has the wrong shape or entries
-        that are not finite; all of them are named.
+        that are not finite; the first ten are named.
     """
     prefix = _PREFIX if any(name.startswith(_PREFIX) for name in state) else ""
     problems: list[str] = []
@@ -159,7 +162,7 @@ def backbone_from_torch(state: Mapping[str, np.ndarray], network: str) -> Backbo
 
 
 def linear_from_torch(
-    state: Mapping[str, np.ndarray], network: str
+    state: Mapping[str, ArrayLike], network: str
 ) -> dict[str, Float[Array, " channels"]]:
     """Converts the linear weights of LPIPS as its package, or the paper's authors, saved them.
 
@@ -193,20 +196,25 @@ def _boundary(network: str) -> tuple[Any, Backbone]:
 
 
 def _take(
-    state: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...], problems: list[str]
+    state: Mapping[str, ArrayLike], name: str, shape: tuple[int, ...], problems: list[str]
 ) -> np.ndarray:
     """The array `name` as float32, or a stand-in and a further entry in `problems`."""
     if name not in state:
         problems.append(f"{name} is missing")
-    elif state[name].shape != shape:
-        problems.append(f"{name} has the shape {state[name].shape}, not {shape}")
-    elif not np.all(np.isfinite(state[name])):
+        return np.zeros(shape, np.float32)
+    array = np.asarray(state[name])
+    if array.shape != shape:
+        problems.append(f"{name} has the shape {array.shape}, not {shape}")
+    elif array.dtype.kind != "f":
+        problems.append(f"{name} holds {array.dtype}, no floating point numbers")
+    elif not np.all(np.isfinite(array)):
         problems.append(f"{name} has entries that are not finite")
     else:
-        return np.asarray(state[name], np.float32)
+        return np.asarray(array, np.float32)
     return np.zeros(shape, np.float32)
 
 
 def _raise(what: str, problems: list[str]) -> None:
     if problems:
-        raise CheckpointError(f"these are not {what}: {', '.join(problems)}")
+        more = f" and {len(problems) - _NAMED} more" if len(problems) > _NAMED else ""
+        raise CheckpointError(f"these are not {what}: {', '.join(problems[:_NAMED])}{more}")

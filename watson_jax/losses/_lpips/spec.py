@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import os
+import pathlib
+import re
 from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
+from numpy.typing import ArrayLike
 
+from watson_jax.files import plain
 from watson_jax.losses._lpips.loss import (
     LpipsParams,
     check_network,
@@ -17,7 +23,7 @@ from watson_jax.losses._lpips.loss import (
     lpips_layer_differences,
 )
 from watson_jax.losses._spec import Fittable, ImageSize, LossSpec, State, compare_shapes
-from watson_jax.weights import fetch, read_torch
+from watson_jax.weights import CheckpointError, fetch, read_torch
 
 BACKBONE_FILES = {
     "vgg": "vgg16-397923af.pth",
@@ -31,27 +37,49 @@ _LINEAR_FILES = {
     "paper": "{color}_pnet_lin_{network}_trial0.pth",
 }
 
+# SHA-256 of the arrays in LPIPS's own linear files, as little-endian float32 in the order of names.
+_PUBLISHED_LINEAR = {
+    "vgg": "9153a2043dccf3b525d4f13db916e93ef040548ea923b6f2100de5ebac141a78",
+    "squeeze": "68f1b1752260e0335c6394983132e210e3ed5c2540e78d239be07671a77130e4",
+    "alex": "718a8b40b0d22f96192d34ab93c0db5c7943558ff6c2407f44812dce2f29b5f4",
+}
+
+Backbone = str | os.PathLike[str] | Mapping[str, ArrayLike] | None
+
+_CLASSIFIER = ("classifier.",)
+_PACKAGE_BACKBONE = re.compile(r"net\.slice\d+\.")
+
 
 def lpips_params_from_torch(
-    backbone_state: Mapping[str, np.ndarray],
-    linear_state: Mapping[str, np.ndarray],
+    backbone_state: Mapping[str, ArrayLike],
+    linear_state: Mapping[str, ArrayLike],
     network: str,
+    *,
     rescale_inputs: bool = True,
 ) -> LpipsParams:
     """Converts the state dicts of torchvision's network and of LPIPS's linear weights.
 
+    The conversion of SqueezeNet has not been compared with its trained weights, only with random ones.
+
     Args:
-      backbone_state: torchvision's, from `read_torch`; the classifier's entries are ignored.
+      backbone_state: arrays by torchvision's names, from `watson_jax.weights.read_torch` or from
+        `model.state_dict()` on the CPU; the classifier's entries are ignored.
       linear_state: that of LPIPS v0.1 or of the paper's authors, named `lin0.model.1.weight` and so on.
       network: "vgg", "squeeze" or "alex".
       rescale_inputs: True for LPIPS's own linear weights, False for those of the paper's authors.
 
     Returns:
-      float32 parameters.
+      float32 parameters, for `lpips` and `save_params`.
 
     Raises:
       ValueError: if there is no such network.
-      CheckpointError: if arrays are missing, unexpected, of a wrong shape or not finite; each is named.
+      CheckpointError: if arrays are missing, unexpected, of a wrong shape or not finite.
+
+    Example:
+      >>> from watson_jax.weights import read_torch
+      >>> state = torchvision.models.alexnet(weights="DEFAULT").state_dict()  # doctest: +SKIP
+      >>> linear = read_torch("lpips_v0.1/alex.pth")  # doctest: +SKIP
+      >>> params = lpips_params_from_torch(state, linear, "alex")  # doctest: +SKIP
     """
     check_network(network)
     from watson_jax.losses._lpips import networks
@@ -65,7 +93,7 @@ def lpips_params_from_torch(
 
 
 def load_lpips_params(
-    network: str, *, color: str = "rgb", weights: str = "published"
+    network: str, *, color: str = "rgb", weights: str = "published", backbone: Backbone = None
 ) -> LpipsParams:
     """Loads the parameters of LPIPS from published files, fetched once and cached.
 
@@ -74,6 +102,7 @@ def load_lpips_params(
       color: "rgb" or "gray": the images that the linear weights were fitted on, where that differs.
       weights: "published" for LPIPS v0.1, or "paper" for the linear weights that the authors of the
         Watson losses tuned, which there are for "vgg" and "squeeze".
+      backbone: as for `load_backbone`.
 
     Returns:
       float32 parameters.
@@ -84,12 +113,86 @@ def load_lpips_params(
     """
     # The small file first: where both are missing, the error comes before 500 MB do.
     linear = read_torch(fetch(_LINEAR_FILES[weights].format(network=network, color=color)))
-    return lpips_params_from_torch(load_backbone(network), linear, network, weights == "published")
+    state = load_backbone(network, backbone)
+    return lpips_params_from_torch(state, linear, network, rescale_inputs=weights == "published")
 
 
-def load_backbone(network: str) -> dict[str, np.ndarray]:
-    """The state dict of torchvision's network without its classifier, nine tenths of VGG's file."""
-    return read_torch(fetch(BACKBONE_FILES[network]), without=("classifier.",))
+def load_backbone(network: str, own: Backbone = None) -> Mapping[str, ArrayLike]:
+    """The state dict of torchvision's network without its classifier, nine tenths of VGG's file.
+
+    Args:
+      network: "vgg", "squeeze" or "alex".
+      own: the path of a trusted file that takes the place of the published one, or a state dict.
+
+    Raises:
+      TypeError: if `own` is neither.
+      CheckpointError: if the file is damaged.
+      OSError: if the file cannot be found or fetched.
+    """
+    if own is None:
+        path = fetch(BACKBONE_FILES[network], instead="name a file of your own with `backbone`")
+        return read_torch(path, without=_CLASSIFIER)
+    if isinstance(own, Mapping):
+        return _checked(own, network, "a dictionary")
+    if not isinstance(own, (str, os.PathLike)):
+        raise TypeError(
+            "`backbone` must be the path of a file or a dictionary of arrays, got "
+            f"{type(own).__name__}."
+        )
+    if not (path := pathlib.Path(own).expanduser()).is_file():
+        raise FileNotFoundError(
+            f"`backbone` must be the path of a file, got '{plain(own)}', where there is none."
+        )
+    return _checked(read_torch(path, without=_CLASSIFIER), network, plain(own))
+
+
+def _checked(state: Mapping[str, ArrayLike], network: str, name: str) -> Mapping[str, ArrayLike]:
+    """Blames the backbone for what is wrong with it, which would else look like the weights' fault."""
+    from watson_jax.losses._lpips import networks
+
+    try:
+        networks.backbone_from_torch(state, network)
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"`backbone` must hold {_NAMES[network]} of torchvision, got {name}: {error}."
+        ) from None
+    return state
+
+
+def lpips_from_state(state: State, network: str, backbone: Backbone = None) -> LpipsParams:
+    """Converts what users have on disk; fetches nothing but a backbone that is in neither dict.
+
+    Args:
+      state: linear weights, or all of the `lpips` package's `LPIPS(net=...)`, its backbone included.
+      network: "vgg", "squeeze" or "alex".
+      backbone: as for `load_backbone`.
+
+    Raises:
+      CheckpointError: if the arrays are not those of such a model.
+      OSError: if the network has to be fetched and cannot be.
+    """
+    inside = {
+        _PACKAGE_BACKBONE.sub("features.", name): array
+        for name, array in state.items()
+        if _PACKAGE_BACKBONE.match(name)
+    }
+    if inside:  # in the package, `lins.0` is `lin0` once more, and the scaling is the same for all
+        linear = {name: x for name, x in state.items() if re.match(r"lin\d", name)}
+        found = inside if backbone is None else load_backbone(network, backbone)
+        return lpips_params_from_torch(found, linear, network)
+    if not any(name.startswith("lin") for name in state):
+        raise CheckpointError(
+            "it holds no linear weights of LPIPS; if it is a backbone, name it with `backbone`"
+        )
+    # Both authors name their entries alike, and only LPIPS's own weights want images in [-1, 1].
+    is_published = _digest(state) == _PUBLISHED_LINEAR[network]
+    found = load_backbone(network, backbone)
+    return lpips_params_from_torch(found, state, network, rescale_inputs=is_published)
+
+
+def _digest(state: State) -> str:
+    arrays = (np.asarray(state[name], "<f4").tobytes() for name in sorted(state))
+    return hashlib.sha256(b"".join(arrays)).hexdigest()
 
 
 def _fittable(params: LpipsParams) -> Fittable:
@@ -110,16 +213,14 @@ def _fittable(params: LpipsParams) -> Fittable:
 
 
 def _spec(network: str, *tuned: str, min_size: int, log_weights: tuple[float, float]) -> LossSpec:
-    def load(weights: str) -> Callable[[str, ImageSize], LpipsParams]:
-        return lambda color, _: load_lpips_params(network, color=color, weights=weights)
+    def load(weights: str) -> Callable[..., LpipsParams]:
+        def load_kind(color: str, _: ImageSize, backbone: Backbone = None) -> LpipsParams:
+            return load_lpips_params(network, color=color, weights=weights, backbone=backbone)
 
-    def from_torch(state: State, color: str) -> LpipsParams:
-        # Both authors name their entries alike, and only LPIPS's own weights want images in [-1, 1].
-        published = read_torch(fetch(_LINEAR_FILES["published"].format(network=network)))
-        is_published = state.keys() == published.keys() and all(
-            np.array_equal(state[key], published[key]) for key in published
-        )
-        return lpips_params_from_torch(load_backbone(network), state, network, is_published)
+        return load_kind
+
+    def from_torch(state: State, color: str, backbone: Backbone = None) -> LpipsParams:
+        return lpips_from_state(state, network, backbone)
 
     def check(params: LpipsParams, color: str) -> None:
         from watson_jax.losses._lpips.networks import backbone_shapes, linear_shapes
@@ -148,6 +249,7 @@ def _spec(network: str, *tuned: str, min_size: int, log_weights: tuple[float, fl
         licence="BSD for LPIPS and torchvision" + "; the paper's: none stated" * bool(tuned),
         paper_weights="paper" if tuned else "",
         from_torch=from_torch,
+        takes_backbone=True,
         check=check,
         variant={"network": network},
         aliases=(f"deeploss-{network}",) if tuned else (),

@@ -15,7 +15,7 @@ from watson_jax.losses._spec import (
     compare_shapes,
     load_published,
 )
-from watson_jax.losses._watson.api import watson_dct, watson_dft
+from watson_jax.losses._watson.api import watson_dct, watson_dct_map, watson_dft, watson_dft_map
 from watson_jax.losses._watson.fitting import fittable
 from watson_jax.losses._watson.params import (
     WatsonDctParams,
@@ -109,6 +109,7 @@ WATSON_DCT = _spec(
     "watson-dct",
     summary="Watson's own model with a DCT, made differentiable",
     function=watson_dct,
+    block_map=watson_dct_map,
     params_type=WatsonDctParams,
     initial=initial_watson_dct_params,
     published="{color}_watson_dct_trial0.pth",
@@ -120,6 +121,7 @@ WATSON_DFT = _spec(
     "watson-dft",
     summary="Watson's model with a DFT and phases, the paper's recommendation",
     function=watson_dft,
+    block_map=watson_dft_map,
     params_type=WatsonDftParams,
     initial=initial_watson_dft_params,
     published="{color}_watson_fft_trial0.pth",

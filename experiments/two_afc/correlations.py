@@ -1,0 +1,85 @@
+"""How well losses predict opinion scores: three correlations for each, as text, JSON and CSV."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from experiments._common.cli import user_errors
+from experiments._common.workdir import versions, write_json
+from experiments.two_afc.data import CsvTable
+from experiments.two_afc.evaluate import check_names, check_workdir, load_candidates
+from experiments.two_afc.scoring import check_images, distances
+from watson_jax.datasets import load_scores_csv
+
+MEASURES = ("SRCC", "KRCC", "PLCC")
+
+
+def correlate_losses(
+    names: Sequence[str],
+    *,
+    table: CsvTable,
+    color: str,
+    workdir: Path,
+    split: str = "all",
+    batch_size: int = 100,
+) -> dict[str, dict[str, list[float]]]:
+    """Correlates losses with opinion scores, prints a table and leaves the numbers in `workdir`.
+
+    Args:
+      names: the losses, as for `load_candidate`.
+      table: the file of scores.
+      color: "rgb" or "gray".
+      workdir: folder to create, without earlier scores in it.
+      split: "all", "train" or "val".
+      batch_size: records at once.
+
+    Returns:
+      By loss and measure, a value for each trial.
+
+    Raises:
+      UserError: if one of these is not as it should be.
+    """
+    check_names(names, color)
+    check_workdir(workdir)
+    with user_errors(rename=table.flags):
+        data = load_scores_csv(
+            table.path, split=split, size=table.size, fit=table.fit,
+            lower_is_better=table.lower_is_better,
+        )  # fmt: skip
+    candidates, left_out = load_candidates(names, color, data.reference.shape[1:3])
+    found: dict[str, dict[str, list[float]]] = {}
+    for one in candidates:
+        with user_errors():
+            check_images(one.fn, one.trials[0], data, color)
+        (values,) = distances(
+            one.fn, one.trials, data, color, batch_size=batch_size, description=one.name
+        )
+        trials = [data.correlations(d) for d in values]
+        found[one.name] = {measure: [trial[measure] for trial in trials] for measure in MEASURES}
+    with user_errors(rename={str(workdir): f"--workdir={workdir}"}):
+        workdir.mkdir(parents=True, exist_ok=True)
+    width = max(map(len, found))
+    print(
+        f"{table.path}, {split}, {color}: {data!r}; correlations of closeness and quality, 1 is best"
+    )
+    print(" " * width + "".join(f"{measure:>8}" for measure in MEASURES))
+    for name, measures in found.items():
+        means = "".join(f"{np.mean(measures[measure]):8.3f}" for measure in MEASURES)
+        print(f"{name:<{width}}{means}")
+    write_json(
+        workdir / "scores.json",
+        {"versions": versions(), "data": str(table.path), "split": split, "color": color}
+        | {"records": len(data), "correlations": found, "left_out": left_out},
+    )
+    with (workdir / "scores.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["name", "trial", *MEASURES])
+        for name, measures in found.items():
+            for trial, row in enumerate(zip(*measures.values(), strict=True)):
+                writer.writerow([name, trial, *row])
+    print("Files:", workdir / "scores.json", workdir / "scores.csv", sep="\n  ")
+    return found

@@ -1,0 +1,123 @@
+"""Fits and scores on own judgements in CSV files."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments._common.cli import UserError
+from experiments.two_afc import correlations, evaluate, fit
+from experiments.two_afc.configs import FitConfig
+from experiments.two_afc.data import CsvTable, csv_table, load_data
+from tests.experiments.command import run
+
+SIDE = 24
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Ten originals with three levels of noise, as choices and as scores."""
+    root = tmp_path_factory.mktemp("own")
+    rng = np.random.default_rng(0)
+    choices = [["reference", "first", "second", "preference"]]
+    scores = [["reference", "distorted", "score"]]
+    for i in range(10):
+        reference = rng.integers(60, 190, (SIDE, SIDE, 3))
+        for level in range(4):
+            noise = 8 * level * rng.normal(size=reference.shape)
+            pixels = np.clip(reference + noise, 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(root / f"{i}-{level}.png")
+            scores.append([f"{i}-0.png", f"{i}-{level}.png", 5 - level])
+        choices.append([f"{i}-0.png", f"{i}-1.png", f"{i}-3.png", i % 2 / 10])
+    for name, rows in (("choices", choices), ("scores", scores)):
+        with (root / f"{name}.csv").open("w", newline="") as file:
+            csv.writer(file).writerows(rows)
+    return root
+
+
+def table(folder, name, **options):
+    return CsvTable(path=str(folder / f"{name}.csv"), **options)
+
+
+def test_choices_are_scored_all_together(folder, tmp_path, capsys):
+    (scores,) = evaluate.score_losses(
+        ["l2", "l1"], data="csv", color="rgb", workdir=tmp_path / "scores",
+        table=table(folder, "choices", size=16),
+    )  # fmt: skip
+    assert scores.split == "all"
+    assert scores.records == {"all": 10}
+    assert scores.rows[0].mean("mean") == scores.rows[0].mean("all") == 95  # all see the noise
+    assert "csv all, rgb, 10 records" in capsys.readouterr().out
+    names = {path.name for path in (tmp_path / "scores").iterdir()}
+    assert names == {"scores.json", "scores.csv", "scores-all.png", "disagreements-all.png"}
+
+
+def test_scores_are_correlated(folder, tmp_path, capsys):
+    workdir = tmp_path / "scores"
+    found = correlations.correlate_losses(
+        ["l2", "watson-dct:initial"], table=table(folder, "scores"), color="gray", workdir=workdir
+    )
+    assert found["l2"]["SRCC"][0] > 0.9
+    assert json.loads((workdir / "scores.json").read_text())["correlations"] == found
+    rows = list(csv.DictReader((workdir / "scores.csv").read_text().splitlines()))
+    assert [row["name"] for row in rows] == ["l2", "watson-dct:initial"]
+    np.testing.assert_allclose(float(rows[1]["KRCC"]), found["watson-dct:initial"]["KRCC"])
+    assert f"\nl2{found['l2']['SRCC'][0]:24.3f}" in capsys.readouterr().out
+    with pytest.raises(UserError, match="already holds scores"):
+        correlations.correlate_losses(
+            ["l2"], table=table(folder, "scores"), color="gray", workdir=workdir
+        )
+
+
+def test_scores_become_triplets(folder):
+    parts = load_data("csv", color="rgb", table=table(folder, "scores"))
+    assert set(parts) == {"train", "val"}
+    assert sum(map(len, parts.values())) == 10 * 6
+    assert set(parts["train"].preference) == {0, 1}
+    turned = load_data("csv", color="rgb", table=table(folder, "scores", lower_is_better=True))
+    np.testing.assert_array_equal(turned["val"].preference, 1 - parts["val"].preference)
+
+
+def test_what_a_fit_is_made_on(folder, tmp_path, monkeypatch):
+    parts = {}
+    monkeypatch.setattr(fit, "_fit", lambda config, workdir, data, *_, **__: parts.update(data))
+    config = FitConfig(
+        data="csv", csv=str(folder / "choices.csv"), csv_size=16, loss="watson-dct", color="gray",
+        batch_size=4,
+    )  # fmt: skip
+    fit.fit_and_evaluate(config, tmp_path / "run")
+    assert parts["train"].reference.shape[1:] == (16, 16, 3)
+    assert len(parts["train"]) + len(parts["val"]) == 10
+
+
+def test_wrong_flags_are_one_sentence(folder, tmp_path):
+    for wrong, message in (
+        ({"data": "csv"}, "--csv must name a file with --data=csv and only then, got --data=csv"),
+        ({"csv": "x.csv"}, "only then, got --data=photos-2afc"),
+        ({"data": "csv", "csv": "x", "csv_fit": "pad"}, "--csv_fit must be one of crop, resize"),
+        ({"data": "csv", "csv": "none.csv"}, "--csv must be a CSV or Parquet file, got 'none.csv'"),
+        ({"data": "csv", "csv": __file__, "csv_size": 0}, "csv_size must be at least 1"),
+    ):
+        with pytest.raises(UserError, match=message):
+            FitConfig(**wrong)
+    assert csv_table("bapps", None, None, "crop", False) is None
+    bad = folder / "bad.csv"
+    bad.write_text("reference,first,second,preference\n0-0.png,0-1.png,none.png,1\n")
+    with pytest.raises(UserError, match=rf"^{bad} has rows .*: row 2 \(.*none\.png is no"):
+        evaluate.score_losses(
+            ["l2"], data="csv", color="rgb", workdir=tmp_path / "x", table=CsvTable(path=str(bad))
+        )
+    with pytest.raises(UserError, match=r"row 2 \(.* too small for 99x99\)"):
+        fit.fit_and_evaluate(
+            FitConfig(data="csv", csv=str(folder / "choices.csv"), csv_size=99), tmp_path / "x"
+        )
+
+
+def test_command_line(folder, tmp_path):
+    arguments = ("--data=csv", f"--csv={folder / 'scores.csv'}", "--losses=l1", "--splits=val")
+    done = run("experiments.two_afc.score", *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "SRCC" in done.stdout
+    assert (tmp_path / "runs" / "scores-csv-rgb" / "scores.json").is_file()
