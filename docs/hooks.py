@@ -1,6 +1,7 @@
 """What the site needs beyond its plugins: pages that lie outside of `docs/`, and formulas as MathML."""
 
 import html
+import logging
 import re
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from latex2mathml.converter import convert
 from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File
 
+_LOG = logging.getLogger(f"mkdocs.hooks.{__name__}")
 ROOT = Path(__file__).parents[1]
 PAGES = (
     *(path.relative_to(ROOT).as_posix() for path in sorted(ROOT.glob("notebooks/*.ipynb"))),
@@ -36,8 +38,11 @@ def on_page_content(content, page, config, files):
     """Formulas become MathML here, so that pages need no script and nothing from another host."""
 
     def formula(match):
-        display = match[1] == "div"
-        return convert(html.unescape(match[2]), display="block" if display else "inline")
+        display = "block" if match[1] == "div" else "inline"
+        mathml = convert(html.unescape(match[2]), display=display)
+        if "\\" in mathml or "<mi>&</mi>" in mathml:  # commands and environments that it does not know
+            _LOG.warning("Formula '%s' in '%s' cannot be shown.", match[2], page.file.src_uri)
+        return mathml
 
     return _FORMULA.sub(formula, content)
 

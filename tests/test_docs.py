@@ -109,6 +109,12 @@ def test_links_lead_somewhere(page):
         assert not anchor or anchor in anchors(target), link
 
 
+def test_every_picture_is_shown():
+    linked = {link for page in PAGES.values() for link in _LINK.findall(page.read_text("utf-8"))}
+    for picture in ROOT.glob("docs/*.png"):
+        assert picture.name in linked, picture
+
+
 def test_commands_exist(page):
     for _, _, code in blocks(page, "sh"):
         for line in code.splitlines():
