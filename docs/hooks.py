@@ -40,7 +40,7 @@ def on_page_content(content, page, config, files):
     def formula(match):
         display = "block" if match[1] == "div" else "inline"
         mathml = convert(html.unescape(match[2]), display=display)
-        if "\\" in mathml or "<mi>&</mi>" in mathml:  # commands and environments that it does not know
+        if "\\" in mathml or "<mi>&</mi>" in mathml:  # unknown to latex2mathml
             _LOG.warning("Formula '%s' in '%s' cannot be shown.", match[2], page.file.src_uri)
         return mathml
 
