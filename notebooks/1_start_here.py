@@ -13,12 +13,12 @@
 # %% [markdown]
 # # Start here: what do perceptual losses see?
 #
-# Ten distortions of two photographs, judged by every loss of this library but LPIPS, which needs a
-# download; then a look at *where* a loss sees a difference, and at what an image becomes that only
-# has to please it.
+# This notebook distorts two photographs in ten ways, and ranks the results by each loss of this
+# library except LPIPS, which needs a download. Then it shows *where* a loss sees a difference.
+# Last, it starts from noise and follows the gradient of a loss.
 #
-# A part of 160×160 pixels of each photograph. Look at what is smooth in them and what has texture:
-# the same noise is far easier to see on the first.
+# First, a part of 160×160 pixels of each photograph. Look at which regions are smooth and which
+# have texture: the same noise is far easier to see in smooth regions.
 
 # %%
 import sys
@@ -40,9 +40,9 @@ references = {name: photo[part[name]] for name, photo in photos.items()}
 pictures.images([list(references.values())], [list(references)])
 
 # %% [markdown]
-# Each is distorted in ten ways as a whole, as KADID-10k does it, and cropped then. Here are the
-# coffee's, 80×80 pixels of each, enlarged twice. Look for pairs that you would call equally bad
-# although they are of quite different kinds.
+# Each photograph is distorted in ten ways, as in KADID-10k, and cropped afterwards. These are
+# distortions of the coffee photograph, 80×80 pixels each, enlarged twice. Look for pairs that you
+# would call equally bad although they are of very different kinds.
 
 # %%
 DISTORTIONS = {
@@ -60,9 +60,10 @@ pictures.images([inner[:half], inner[half:]], [kinds[:half], kinds[half:]], scal
 
 # %% [markdown]
 # Every loss is one call by name. Each column of the table ranks the distortions of one photograph,
-# from 1 for what the loss takes for the closest to 10; `adaptive` has its initial parameters, as
-# nothing has trained it. Look at the row of mean shift, where L1 and L2 have 9 or 10 and both Watson
-# losses 1; at JPEG, 10 to Watson-DFT but 3 and 5 to L2; and at impulse noise, 1 to L1.
+# from 1 (closest to the original, according to the loss) to 10. `adaptive` has its initial
+# parameters, since nothing has trained it. Look at mean shift, which L1 and L2 rank 9 or 10 and
+# both Watson losses 1. Look at JPEG, which Watson-DFT ranks 10 but L2 3 and 5, and at impulse
+# noise, which L1 ranks 1.
 
 # %%
 NAMES = ["l1", "l2", "ssim", "ms-ssim", "adaptive", "watson-dct", "watson-dft"]
@@ -91,8 +92,9 @@ for i, kind in enumerate(kinds):
     print(f"{kind:16}" + "".join(f"{cell:>12}" for cell in cells))
 
 # %% [markdown]
-# The same as pictures, for the cat: the two that each loss takes for the closest on the left, the two
-# that it takes for the worst on the right. Look at the ends of the rows: would you choose these?
+# The same in pictures, for the cat. On the left are the two images that each loss ranks as closest,
+# on the right the two that it ranks as worst. Look at the ends of the rows: would you choose the
+# same images?
 
 # %%
 places = [0, 1, -2, -1]
@@ -106,7 +108,7 @@ pictures.images(
 
 # %% [markdown]
 # `watson_dft_map` says how much each 8×8 block adds to the distance. Look at white noise, which
-# counts most on the smooth coffee and less where the photograph has edges, and at blur and jitter,
+# counts most on the smooth coffee and less where the photograph has edges. Look at blur and jitter,
 # which count along the edges.
 
 # %%
@@ -125,11 +127,11 @@ pictures.images(
 )
 
 # %% [markdown]
-# A loss is also a direction: from noise, 400 steps of Adam down the gradient lead back to the
-# photograph. A `Loss` is a pytree of its parameters, so the compiled step takes it as an argument.
-# Look at what is there first: all but some noise at step 20 with L2 and SSIM, but only edges with
-# Watson-DFT. Watson-DCT, or Watson-DFT with `weights="initial"`, would still be noisy at step 400.
-# What is printed is each loss's own distance, in its own unit.
+# A loss also has a gradient. Here 400 steps of Adam lead from noise back to the photograph. A
+# `Loss` is a pytree of its parameters, so the compiled step takes it as an argument. Look at step
+# 20: with L2 and SSIM, only some noise is left; with Watson-DFT, only edges are there. Watson-DCT,
+# or Watson-DFT with `weights="initial"`, would still be noisy at step 400. The printed numbers are
+# each loss's own distance, in its own unit.
 
 # %%
 STEPS = 400  # quick: 20

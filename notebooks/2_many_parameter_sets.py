@@ -14,9 +14,9 @@
 # # One metric, many parameter sets
 #
 # A Watson loss is a pure function of its parameters, and these are a pytree of arrays. So
-# `jax.vmap` turns it into hundreds of metrics in one call. Here are 320 of them: from the packaged
-# Watson-DFT, each multiplies one of five things in 64 steps. Look at the shapes: 320 sets, each of
-# three channels.
+# `jax.vmap` evaluates hundreds of parameter sets in one call. This notebook uses 320 of them. Each
+# set is the packaged Watson-DFT with one of five things multiplied by one of 64 factors. Look at
+# the shapes: 320 sets, each of three channels.
 
 # %%
 import sys
@@ -56,12 +56,12 @@ sets = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *several)
 print({field: leaf.shape for field, leaf in vars(sets).items() if hasattr(leaf, "shape")})
 
 # %% [markdown]
-# One call gives the distances of all sets for seven distortions of a photograph. Each plot has the
-# share of a distortion in the sum of them, and above it in how many ways its 64 sets rank the seven;
-# the dotted line is the packaged set. Look at the luminance exponents, which change no rank, and at
-# the change of contrast: its share peaks near the packaged pooling exponents and falls to a fifth of
-# that with large ones, and it falls as thresholds or phase weights grow, since then phases count most
-# and it moves none.
+# One call computes the distances of seven distortions of a photograph under all sets. Each plot
+# shows the share of each distortion in the sum of the distances. Its title says in how many ways
+# its 64 sets rank the seven distortions. The dotted line is the packaged set. Look at the luminance
+# exponents, which change no rank. Look at the change of contrast: its share peaks near the packaged
+# pooling exponents and falls to a fifth of that with large ones. It also falls as thresholds or
+# phase weights grow: phases count most then, and a change of contrast moves no phase.
 
 # %%
 KINDS = {
@@ -109,10 +109,10 @@ def draw(*axes):
 pictures.plots(5, draw, size=(15, 3.8))
 
 # %% [markdown]
-# Move a photograph by a pixel and nobody minds. The distances here are of photographs moved by up
-# to eight pixels, in units of the distance of plainly visible white noise. Look at the first pixel,
-# which is more than the noise to Watson-DCT and half of it to the others; and at what follows,
-# where SSIM and Watson-DFT level out while L2 goes on.
+# A shift of a photograph by a pixel is hardly visible. This plot shows the distances of photographs
+# that are shifted by up to eight pixels, in units of the distance of clearly visible white noise.
+# Look at the first pixel: for Watson-DCT it counts more than the noise, for the other losses half
+# as much. Look at larger shifts: SSIM and Watson-DFT level out, and L2 continues to grow.
 
 # %%
 noisy = jnp.asarray(distort(photo, "white noise", 4)[part], jnp.float32) / 255
@@ -137,13 +137,13 @@ def draw(ax):
 pictures.plots(1, draw, size=(6, 3.6))
 
 # %% [markdown]
-# Blocks are compared one by one, so that steps between them cost nothing. Here an image starts as a
-# blurred photograph and follows the gradient of an unshifted loss, or of one with
+# Watson losses compare 8×8 blocks one by one, so steps between blocks cost nothing. Here an image
+# starts as a blurred photograph and follows the gradient of a loss, without and with
 # `random_grid_shift`. Look at the iris with Watson-DCT and at the patterns in single blocks with
-# Watson-DFT, both unshifted. The number is how much larger steps across borders of blocks are than
-# others; the range printed is that of the photograph itself with the grid in all 64 places. Shifts
-# take the grid away, but not all that is wrong: grain is left with Watson-DCT, and some stripes with
-# Watson-DFT.
+# Watson-DFT, both without shifts. The number above an image is the ratio of steps across borders of
+# blocks to other steps. The printed range is that of the photograph itself, with the grid at all 64
+# positions. Shifts remove the grid, but not all artifacts: some grain remains with Watson-DCT, and
+# some stripes with Watson-DFT.
 
 # %%
 STEPS = 200  # quick: 2
@@ -199,8 +199,8 @@ pictures.images(
 )
 
 # %% [markdown]
-# What does one call save? The same 320 metrics of one pair of images, in one call and one after the
-# other. Look at the ratio; the times depend on the machine and on what else it does.
+# How much time does one call save? The same 320 metrics of one pair of images are computed in one
+# call, and one after the other. Look at the ratio. The times depend on the machine and on its load.
 
 # %%
 pair = images[0], reference

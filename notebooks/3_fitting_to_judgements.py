@@ -11,17 +11,17 @@
 # ---
 
 # %% [markdown]
-# # Fitting a loss to what people say
+# # Fitting a loss to judgements
 #
 # People see a photograph and two distorted versions, and say which one is closer. A loss agrees if
-# its two distances are in the same order. Here Watson-DCT learns from such choices, in sixteen
-# trials at once.
+# its two distances are in the same order. In this notebook Watson-DCT learns from such choices,
+# with sixteen seeds at once.
 #
-# A triplet has three patches and the share of people who would choose the second version. The shares
-# are carried over: KADID-10k's published opinions, as means for each type and level of distortion
-# over other photographs, say how people judge such versions, and nobody was asked about these very
-# patches. The triplets are made once on this machine, within a minute, and take 300 MB in the cache.
-# Look at the shares: where people disagree, no loss can agree with all of them.
+# A triplet has three patches, and the fraction of people who would choose the second version. These
+# fractions are derived from KADID-10k's published opinions, which are means for each type and level
+# of distortion over other photographs. Nobody was asked about these very patches. The triplets are
+# made once on this machine, within a minute, and take 300 MB in the cache. Look at the fractions:
+# where people disagree, no loss can agree with all of them.
 
 # %%
 import sys
@@ -62,9 +62,10 @@ pictures.images(
 )
 
 # %% [markdown]
-# `fittable` takes a loss apart into what does not change while it is fitted (the transform of all
-# images) and what does, so that all trials share the first. The trials start a little apart and
-# drop other coefficients. Look at how little is needed: one compiled step for all sixteen.
+# `fittable` splits a loss into features, which stay the same during a fit (the transform of all
+# images), and a distance, which depends on the parameters. All seeds share the features. The seeds
+# differ in small noise on the starting values and in the coefficients that they drop. Look at how
+# little code is needed: one compiled step fits all sixteen.
 
 # %%
 TRIALS = 16
@@ -114,10 +115,11 @@ print(
 )
 
 # %% [markdown]
-# The band is from the lowest to the highest trial, the line is their median. Look at the right
-# plot: two photographs that no trial has seen. The dashed line is what L2 agrees with, the dotted one
-# the human reference: how often one more person would agree with the others. It is not an upper bound: a
-# person sometimes chooses with the minority, and a loss can always choose with the majority.
+# The band reaches from the lowest to the highest seed, and the line is their median. Look at the
+# right plot: it shows two photographs that no seed was fitted to. The dashed line is the agreement
+# of L2. The dotted line is the human reference, the expected agreement of a random observer. It is
+# not an upper bound: a person sometimes chooses with the minority, and a loss can always choose
+# with the majority.
 
 # %%
 human = wj.two_afc.human_agreement(held_out.preference[test_rows]).mean()
@@ -158,10 +160,10 @@ def draw(left, right):
 pictures.plots(2, draw)
 
 # %% [markdown]
-# What has changed? A threshold is the smallest visible change of a coefficient; frequencies rise to
-# the right and downwards, in half cycles per block of 8 pixels. Look at the right map: violet is
-# where people are more sensitive than Watson's table has it, orange where they are less so. The
-# orange corner is the mean of a block, its brightness.
+# What has changed? A threshold is the smallest visible change of a coefficient. Frequencies rise to
+# the right and downwards, in half cycles per block of 8 pixels. Look at the right map: people are
+# more sensitive than in Watson's table where it is violet, and less sensitive where it is orange.
+# The orange corner is the mean of a block, its brightness.
 
 # %%
 fitted = jax.vmap(loss.as_params)(trials.learned.metric)
@@ -196,11 +198,11 @@ def draw(*axes):
 pictures.plots(3, draw, size=(11, 3.2))
 
 # %% [markdown]
-# Agreement by type of distortion, on the photographs that were held out, with the number of triplets
-# in brackets. The bars are one standard error to each side, as if the triplets were independent; they
-# are of two photographs only. Look at darken, mean shift and white noise, where the fit gains more
-# than the bars on the initial parameters, and at brighten and multiplicative noise, where it stays
-# below the human reference.
+# Agreement by type of distortion, on the held-out photographs, with the number of triplets in
+# brackets. The bars are one standard error to each side, computed as if the triplets were
+# independent; but they come from two photographs. Look at darken, mean shift and white noise, where
+# the fit gains more over the initial parameters than the bars. Look at brighten and multiplicative
+# noise, where it stays below the human reference.
 
 # %%
 fit = agreement(trials.learned, held_out, test_rows).mean(axis=0)

@@ -13,12 +13,14 @@
 # %% [markdown]
 # # VAEs and their loss
 #
-# A variational autoencoder draws what it is unsure of. With L2 that is a mean of all that might be:
-# a blur. Here the paper's MNIST-VAE, made narrower, learns 1,536 small digits with three losses,
-# sixteen passes each; `python -m experiments.vae.main` does the same at length.
+# What a variational autoencoder cannot encode, its decoder has to average. With L2 the result is a
+# mean of images, and blurred. Here the paper's MNIST-VAE, made narrower, learns 1,536 small digits
+# with three losses in sixteen epochs each; `python -m experiments.vae.main` does the same for
+# longer.
 #
-# Each run leaves its folder with checkpoints, as the experiment's do. Look at KL, how many nats the two
-# latents say about an image: most with L2, least with SSIM. The times depend on the machine.
+# Each run leaves its folder with checkpoints, like the experiment. Look at KL, the information of
+# both latents about an image in nats: it is highest with L2 and lowest with SSIM. The times depend
+# on the machine.
 
 # %%
 import sys
@@ -48,9 +50,9 @@ for loss in LOSSES:
     )
 
 # %% [markdown]
-# Digits that no model has seen, and what each makes of their mean latents. Two numbers is all that
-# passes through, so details must go. Look at how they go: L2 is the greyest, above all where it is
-# unsure (first, second and seventh column). SSIM and Watson-DFT rather draw another digit with plain
+# Held-out digits, and each model's reconstructions from their mean latents. Only two numbers pass
+# through the model, so details must be lost. Look at how: L2's images are grey where the model is
+# unsure (first, second and seventh column). SSIM and Watson-DFT draw another digit with clear
 # strokes, such as a 9 for the 5, or an 8 for each 0 with Watson-DFT.
 
 # %%
@@ -64,8 +66,8 @@ pictures.images(
 )
 
 # %% [markdown]
-# The same for digits that never were: latents drawn from the standard normal, the same for all
-# three. Look for samples that are two digits at once.
+# Samples: decoded latents from the standard normal, the same for all three models. Look for samples
+# that are two digits at once.
 
 # %%
 latents = np.asarray(jax.random.normal(jax.random.key(1), (261, 2)))
@@ -73,8 +75,8 @@ samples = {loss: run.decode(latents) for loss, run in results.items()}
 pictures.images([list(images[:12]) for images in samples.values()], names=list(LOSSES), scale=2)
 
 # %% [markdown]
-# On the way from a 6 to a 7, latents on a straight line. The first and the last column are data. Look
-# at what lies between: SSIM passes a 0, and all three end in something between a 9 and a 7.
+# Images on a straight line in the latents, from a 6 to a 7. The first and the last column are data.
+# Look at what lies between: SSIM passes a 0, and all three end in something between a 9 and a 7.
 
 # %%
 share = np.linspace(0, 1, 10, dtype=np.float32)[:, None]
@@ -87,9 +89,9 @@ pictures.images(
 )
 
 # %% [markdown]
-# All that a model can draw, as figure 3 of the paper has it: latents from -1.5 to 1.5, the first to
-# the right and the second upwards. Look for borders between digits, and for how much of the square
-# each takes: with Watson-DFT, 8 takes the most, and 0 has no place yet.
+# The whole manifold, as in figure 3 of the paper: latents from -1.5 to 1.5, the first to the right
+# and the second upwards. Look for borders between digits, and for the area that each digit takes:
+# with Watson-DFT, 8 takes the most, and there is no 0 yet.
 
 # %%
 SIDE = 9
@@ -99,12 +101,13 @@ axes = "latent variable 1", "latent variable 2", grid[0, :, 0]
 pictures.images([manifolds], [list(LOSSES)], axes=axes)
 
 # %% [markdown]
-# In numbers: sharpness is the variance of the Laplacian relative to the data's; the plot has the
-# power of each frequency relative to the data's, and the spectral distance is the mean over
-# frequencies of the absolute log10 of that (0.3 is a factor of two). Look at the row of L2: its images
-# are the least sharp and lose power at most frequencies, its samples above all. Do not look for a
-# winner between the others: these digits, enlarged from 8×8, are smooth themselves, and sixteen passes
-# with one seed are few. On MNIST, `docs/results.md` has Watson-DFT five times as sharp as L2.
+# Numbers: sharpness is the variance of the Laplacian, relative to the data's. The plot shows the
+# power of each frequency, relative to the data's. The spectral distance is the mean over
+# frequencies of the absolute log10 of that ratio (0.3 is a factor of two). Look at the row of L2:
+# its images are the least sharp and lose power at most frequencies, most of all its samples. Do not
+# look for a winner between the other two: these digits, enlarged from 8×8, are smooth, and sixteen
+# epochs with one seed are few. On MNIST, Watson-DFT is five times as sharp as L2
+# (`docs/results.md`).
 
 # %%
 spectrum = quality.radial_spectrum(data)

@@ -3,7 +3,7 @@
     python -m notebooks.build               # all of them, a few minutes
     python -m notebooks.build 1_start_here
 
-overwrite the .ipynb files and the pictures of them that README has, docs/notebook_N.png.
+overwrite the .ipynb files and the pictures of them in docs/notebooks.md, docs/notebook_N.png.
 
 A twin is a Python file in Jupytext's percent format, and what is to be edited. Lines that end in
 `# quick: VALUE` assign that value instead in tests, which only see that everything runs.
@@ -22,7 +22,7 @@ from nbclient import NotebookClient
 
 FOLDER = Path(__file__).parent
 NAMES = tuple(sorted(path.stem for path in FOLDER.glob("[0-9]_*.py")))
-IN_README = {"1": 11, "2": 7, "3": 7, "4": 9}  # the cell whose picture README has
+IN_DOCS = {"1": 11, "2": 7, "3": 7, "4": 9}  # the cell whose picture docs/notebooks.md has
 USAGE = (
     f"usage: python -m notebooks.build [{' | '.join(NAMES)}] ...\n"
     "Runs these notebooks, or all, and overwrites their .ipynb and docs/notebook_N.png."
@@ -70,10 +70,10 @@ def messages(notebook: nbformat.NotebookNode) -> list[str]:
 
 
 def save_picture(notebook: nbformat.NotebookNode, number: str) -> None:
-    """Writes the picture that README has of the notebook of that number."""
+    """Writes the picture that docs/notebooks.md has of the notebook of that number."""
     (picture,) = (
         output.data["image/png"]
-        for output in notebook.cells[IN_README[number]].outputs
+        for output in notebook.cells[IN_DOCS[number]].outputs
         if "image/png" in output.get("data", {})
     )
     (FOLDER.parent / "docs" / f"notebook_{number}.png").write_bytes(base64.b64decode(picture))

@@ -1,7 +1,7 @@
 """Two-alternative judgements (2AFC): which of two distorted images is closer to the reference?
 
 Throughout, `d0` and `d1` are the distances that a metric finds from the reference to the first and to
-the second image, and `preference` is the share of people in [0, 1] who found the *second* closer. All
+the second image. `preference` is the fraction of people in [0, 1] who judged the *second* closer. All
 functions are elementwise, except `mean_average_precision`, and work under `jit`, `vmap` and `grad`;
 the caller takes the mean over triplets.
 """
@@ -46,7 +46,7 @@ def ranking_probability(
     d1: Float[Array, "*triplets"],
     gamma: Float[Array, "*#triplets"] | float,
 ) -> Float[Array, "*triplets"]:
-    """The predicted share of people who find the second image closer (eq. 11).
+    """The predicted fraction of people who judge the second image closer (eq. 11).
 
     The paper prints the opposite sign, which contradicts its own meaning of the preference; its authors'
     code has it as here.
@@ -77,7 +77,7 @@ def ranking_loss(
     Args:
       d0: distances to the first image.
       d1: distances to the second image.
-      preference: share of people who found the second closer.
+      preference: fraction of people who judged the second image closer.
       gamma: steepness, > 0.
 
     Returns:
@@ -116,12 +116,12 @@ def agreement(
     d1: Float[Array, "*triplets"],
     preference: Float[Array, "*triplets"],
 ) -> Float[Array, "*triplets"]:
-    """The share of people whose choice is the metric's: the 2AFC score, for each triplet.
+    """The fraction of people who choose as the metric does: the 2AFC score of each triplet.
 
     Args:
       d0: distances to the first image.
       d1: distances to the second image.
-      preference: share of people who found the second closer.
+      preference: fraction of people who judged the second image closer.
 
     Returns:
       In [0, 1], higher is better; 1/2 where the distances are equal, NaN where one is NaN. Its gradient
@@ -136,12 +136,12 @@ def agreement(
 
 
 def human_agreement(preference: Float[Array, "*triplets"]) -> Float[Array, "*triplets"]:
-    """The human reference: the expected score of a person drawn from the same people, p^2 + (1 - p)^2.
+    """The human reference: the expected agreement of a random observer, p^2 + (1 - p)^2.
 
     A metric can exceed it by always choosing with the majority, which scores max(p, 1 - p).
 
     Args:
-      preference: share of people who found the second closer.
+      preference: fraction of people who judged the second image closer.
 
     Returns:
       In [1/2, 1].

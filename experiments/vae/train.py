@@ -98,7 +98,7 @@ class Result:
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """A configuration brought to life: data, loss, model at its start, optimizer.
+    """Everything built from a configuration: data, loss, initial model, optimizer.
 
     Attributes:
       config: what it was made of.

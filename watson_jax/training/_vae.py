@@ -211,11 +211,11 @@ def make_train_chunk(
     *,
     sharding: jax.sharding.Sharding | None = None,
 ) -> Callable[..., Any]:
-    """Many steps in a row without a word from the host.
+    """Makes a function that takes many steps without returning to the host.
 
-    On accelerators they are one compiled `lax.scan`. On the CPU they are dispatched one by one:
-    there XLA runs a convolution inside a compiled loop on its slow path (the paper's model: 86 s a
-    step in a scan, 2.7 s outside, on two busy cores), and dispatching costs nothing beside that.
+    On accelerators the steps are one compiled `lax.scan`. On the CPU they are dispatched one by one,
+    because XLA runs a convolution inside a compiled loop on a slow path (the paper's model: 86 s a step
+    in a scan, 2.7 s outside, on two busy cores). Dispatching costs little beside that.
 
     Args:
       step: from `make_train_step`.

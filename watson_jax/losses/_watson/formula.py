@@ -55,7 +55,7 @@ class Features(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """What remains to be pooled."""
+    """Inputs to pooling."""
 
     difference: Float[Array, "channels blocks frequencies"]  # (C_x - C_y) / S
     phase: Float[Array, "channels blocks frequencies"] | None  # w angle, Watson-DFT alone
