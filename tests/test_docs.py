@@ -119,16 +119,18 @@ def test_commands_exist(page):
     for _, _, code in blocks(page, "sh"):
         for line in code.splitlines():
             words = shlex.split(line, comments=True)
+            if words and words[0] == "watson-jax":
+                check_flags("watson_jax/cli/__init__.py", words)
             for flag, module in itertools.pairwise(words):
                 if flag == "-m" and module.partition(".")[0] in ("experiments", "notebooks"):
-                    check_command(module, words[words.index(module) + 1 :])
+                    assert importlib.util.find_spec(module) is not None, module
+                    check_flags(f"{module.replace('.', '/')}.py", words[words.index(module) + 1 :])
 
 
-def check_command(module, arguments):
-    assert importlib.util.find_spec(module) is not None, module
-    source = (ROOT / f"{module.replace('.', '/')}.py").read_text("utf-8")
-    for name in re.findall(r"--(?:no)?(\w+)", " ".join(arguments)):
-        assert f'"{name}"' in source, f"{module} has no flag --{name}"
+def check_flags(source, arguments):
+    text = (ROOT / source).read_text("utf-8")
+    for name in re.findall(r"--(?:no)?([\w-]+)", " ".join(arguments)):
+        assert re.search(rf'"(--)?{name}"', text), f"{source} has no flag --{name}"
 
 
 def test_readme_is_short():
