@@ -63,6 +63,14 @@ def save_samples(path: Path, images: np.ndarray, *, columns: int, title: str) ->
     save_png(figure, path)
 
 
+def save_table(path: Path, table: np.ndarray, *, title: str) -> None:
+    """Draws a table of images, `[rows, columns, height, width, channels]`."""
+    figure, axes = image_figure(tile(table), title=title)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    save_png(figure, path)
+
+
 def save_curves(path: Path, rows: Sequence[Mapping[str, Any]], *, title: str) -> None:
     """Draws loss, its two terms and the learning rate over the epochs.
 

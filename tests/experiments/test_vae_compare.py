@@ -29,7 +29,7 @@ from experiments.vae import (
 )
 from experiments.vae.configs import PRESETS, VaeConfig
 from experiments.vae.idx import read_idx
-from tests.experiments.command import run
+from tests.experiments.command import run, run_each
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:orbax")
 
@@ -301,3 +301,36 @@ def test_wrong_flags_are_one_sentence(arguments, sentence, tmp_path):
     assert done.stderr.startswith("error: ")
     assert sentence in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_samples_of_a_finished_run(finished, tmp_path):
+    own = tmp_path / "own.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)).save(own)
+    common = (f"--run={finished / 'a'}", "--number=5", "--output=x.npy")
+    cases = {
+        "samples": ([*common], (2, 3, 32, 32, 1)),
+        "manifold": ([*common, "--kind=manifold"], (2, 2, 32, 32, 1)),
+        "interpolations": ([*common, "--kind=interpolations"], (2, 8, 32, 32, 1)),
+        "own": ([*common, "--kind=reconstructions", f"--images={own}"], (2, 1, 32, 32, 1)),
+        "picture": ([common[0], "--kind=reconstructions"], None),
+        "wrong": (["--run=nowhere"], None),
+        "kind": ([common[0], "--kind=sample"], None),
+    }
+    found = dict(zip(cases, run_samples(cases, tmp_path), strict=True))
+    for name, (_, shape) in cases.items():
+        if shape:
+            assert found[name] == (0, f"{shape[0]} rows of {shape[1]} images: x.npy\n", "")
+    assert found["picture"][0] == 0
+    with Image.open(tmp_path / "reconstructions.png") as picture:
+        assert min(picture.size) > 200
+    assert found["wrong"][2] == "error: nowhere holds no run: there is no config.json in it.\n"
+    assert "did you mean 'samples'" in found["kind"][2]
+    images = np.load(tmp_path / "x.npy")  # of the last case that writes it
+    assert images.shape == cases["own"][1]
+    assert np.all((images >= 0) & (images <= 1))
+
+
+def run_samples(cases, cwd):
+    commands = [arguments for arguments, _ in cases.values()]
+    done = run_each("experiments.vae.sample", commands, cwd=cwd)
+    return [(run.returncode, run.stdout, run.stderr) for run in done]

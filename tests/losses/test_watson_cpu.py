@@ -41,7 +41,8 @@ def test_value_gradient_and_second_derivative(name, weights, dtype, tolerance, x
     params = jax.tree.map(lambda x: x.astype(dtype), loss.params)
     # The last row of blocks is padded, one block is equal. (None is flat: the second derivative of a
     # coefficient that is 0 is 1e10 times its rounding error.)
-    image, reference = (noise(seed, 3, 20, 24, 3).astype(dtype) for seed in (1, 2))
+    # Nor is one as near to 0 as with some seeds, where float32 leaves 1e-3 of either form.
+    image, reference = (noise(seed, 3, 20, 24, 3).astype(dtype) for seed in (7, 8))
     image[0, :8, :8] = reference[0, :8, :8]
     options = formula.WatsonOptions(
         luminance_floor=params.luminance_floor, phase_floor=getattr(params, "phase_floor", 0.0)
