@@ -189,7 +189,7 @@ def benchmark(names: Sequence[str], *, batch: int, size: int, rounds: int) -> It
         for color in _CHANNELS:
             params, fn = jax_loss(name, color, size)
             functions = jax_functions(fn)
-            if not name.startswith("watson"):
+            if "packaged" not in wj.loss_info(name).weights:  # nobody sweeps them
                 del functions["parameters"]
             for what, function in functions.items():
                 number = min(batch, JUDGED_BATCH) if what == "parameters" else batch

@@ -34,8 +34,7 @@ def describe(steps: dict[str, float]) -> str:
 
 
 def _jax_step(name: str, batch: int) -> Program:
-    weights = "packaged" if name.startswith("watson") else None
-    loss = wj.get_loss(name, color="gray", weights=weights)
+    loss = wj.get_loss(name, color="gray")
     optimizer, _ = adam(LEARNING_RATE, halving_steps=1e5)
     graphdef, state = create_train_state(MnistVAE(jax.random.key(0)), optimizer)
     chunk = make_train_chunk(make_train_step(graphdef, optimizer, loss.fn, log_weight=0.0))
