@@ -37,7 +37,7 @@ from experiments.vae import configs, figures, quality, runs, train
 from notebooks import pictures
 
 EPOCHS = 16  # quick: 1
-LOSSES = ("l2", "ssim", "watson-dft")
+LOSSES = ("l2", "ssim", "watson-dft")  # quick: ("l2", "watson-dft")
 folder = Path(tempfile.mkdtemp())
 preset = configs.PRESETS["default"].with_epochs(EPOCHS)
 results = {}

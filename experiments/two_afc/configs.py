@@ -40,8 +40,10 @@ class FitConfig:
       phase_floor: amplitude below which Watson-DFT fades phases out, likewise.
       pooling_range: bounds on the Watson losses' p; None: any. Outside of 1 to 2.5 they train poorly.
       luma_gain: added to the Watson losses' logit of Y in colour, after a fit.
-      detail_gain: taken from their log-thresholds of Y after a fit, in proportion to the frequency. Both
-        gains make decoders that are trained with the loss sharper, at a small cost in agreement.
+      detail_gain: taken from their log-thresholds of Y in colour after a fit, in proportion to the
+        frequency.
+      phase_scale: what Watson-DFT's phase weights and floor are multiplied by in colour after a fit. All
+        three make decoders that are trained with the loss sharper, at the cost of some agreement.
       seed: of the first trial, and of the order of the triplets, which all trials share.
       seeds: number of seeds; each has its own dropout and starting values.
       learning_rates: Adam's, at the start.
@@ -70,7 +72,8 @@ class FitConfig:
     phase_floor: float = 0.2
     pooling_range: tuple[float, float] | None = (2.0, 2.5)
     luma_gain: float = 0.3
-    detail_gain: float = 1.5
+    detail_gain: float = 2.0
+    phase_scale: float = 0.5
     seed: int = 0
     seeds: int = 3
     learning_rates: tuple[float, ...] = (3e-3,)
@@ -105,6 +108,8 @@ class FitConfig:
             value = getattr(self, name)
             if not (value == 0 or 1e-15 <= value < math.inf):
                 raise UserError(f"{name} must be 0 or at least 1e-15, got {value}.")
+        if self.phase_scale <= 0:
+            raise UserError(f"phase_scale must be above 0, got {self.phase_scale}.")
         for name in ("seed", "start_noise", "decay_epochs"):
             if getattr(self, name) < 0:
                 raise UserError(f"{name} must be at least 0, got {getattr(self, name)}.")
@@ -159,6 +164,7 @@ _PAPER: dict[str, Any] = {
     "pooling_range": None,
     "luma_gain": 0.0,
     "detail_gain": 0.0,
+    "phase_scale": 1.0,
     "schedule": "linear",
 }
 

@@ -11,17 +11,14 @@ sharp it is with another loss depends on the loss alone, not on training.
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 import tqdm
 from absl import flags
-from jaxtyping import Array, Float, PRNGKeyArray
 
-import watson_jax as wj
 from experiments._common import cli
 from experiments.vae.compare_figures import save_rows
 from experiments.vae.data import DATA_NAMES, load_images
+from experiments.vae.groups import frechet_means, similar_images
 from experiments.vae.quality import make_losses, sharpness, to_float
 
 _DATA = flags.DEFINE_string("data", "digits", f"Data set: one of {', '.join(DATA_NAMES)}.")
@@ -34,7 +31,6 @@ _SEED = flags.DEFINE_integer("seed", 0, "Of the choice of groups.", lower_bound=
 _WORKDIR = flags.DEFINE_string("workdir", "runs/frechet_mean", "Where the picture goes.")
 
 _MOST_IMAGES = 20_000  # to choose from
-_STEPS, _STEP_SIZE = 400, 0.1
 _REFERENCE = 2000  # images whose sharpness counts as 1
 
 
@@ -78,48 +74,6 @@ def main() -> None:
         note="a column for each group",
     )
     print(f"Picture: {path}")
-
-
-def similar_images(
-    images: Float[np.ndarray, "number height width channels"], size: int, groups: int, seed: int
-) -> Float[np.ndarray, "groups size height width channels"]:
-    """Images drawn at random, each with those nearest to it by their pixels."""
-    flat = images.reshape(len(images), -1)
-    drawn = flat[np.random.default_rng(seed).choice(len(images), groups, replace=False)]
-    order = [np.argsort(((flat - one) ** 2).sum(-1))[:size] for one in drawn]
-    return images[np.array(order)]
-
-
-@jax.jit
-def frechet_means(
-    loss: wj.Loss, groups: Float[Array, "groups size height width channels"], key: PRNGKeyArray
-) -> Float[Array, "groups height width channels"]:
-    """Minimises the mean distance of one image to the members of a group, from their mean."""
-    # Of normalised gradients, as those of some losses are rare and huge, which Adam remembers too long.
-    optimizer = optax.chain(
-        optax.normalize_by_update_norm(),
-        optax.adam(optax.cosine_decay_schedule(_STEP_SIZE, _STEPS)),
-    )
-
-    def mean_of(members: Array) -> Array:
-        def mean_distance(logits: Array, key: PRNGKeyArray) -> Array:
-            image = jnp.broadcast_to(jax.nn.sigmoid(logits), members.shape)
-            return loss(*wj.random_grid_shift(key, image, members)).mean()
-
-        def step(
-            carry: tuple[Array, optax.OptState], key: PRNGKeyArray
-        ) -> tuple[tuple[Array, optax.OptState], None]:
-            logits, state = carry
-            updates, state = optimizer.update(jax.grad(mean_distance)(logits, key), state)
-            return (logits + updates, state), None
-
-        mean = jnp.clip(members.mean(0), 0.01, 0.99)
-        start = jnp.log(mean / (1 - mean))
-        keys = jax.random.split(key, _STEPS)
-        (logits, _), _ = jax.lax.scan(step, (start, optimizer.init(start)), keys)
-        return jax.nn.sigmoid(logits)
-
-    return jax.lax.map(mean_of, groups)
 
 
 if __name__ == "__main__":

@@ -54,12 +54,11 @@ def test_decoders_learn_and_repeat():
     images = to_float(load_images("digits").train[:64])
     loss = wj.get_loss("l2", color="gray")
     options = {"latents": 8, "batch_size": 32, "learning_rate": 2e-3, "seed": 0}
-    fit = decoder.fit_decoder(loss, images, steps=60, **options)
+    fit = decoder.fit_decoder(loss, images, steps=40, **options)
     assert fit.images.shape == images.shape
-    assert fit.gradient_norms.shape == (60,)
-    (_, first), (_, later) = fit.curve
-    assert later < 0.7 * first
-    again = decoder.fit_decoder(loss, images, steps=60, **options)
+    assert fit.gradient_norms.shape == (40,)
+    assert np.mean((fit.images - images) ** 2) < 0.7 * fit.curve[0][1]
+    again = decoder.fit_decoder(loss, images, steps=40, **options)
     np.testing.assert_array_equal(again.images, fit.images)
 
 

@@ -215,12 +215,22 @@ def test_the_paper_presets_are_the_authors_schedule():
     assert (lpips.epochs, lpips.decay_epochs, lpips.ranking_kind) == (10, 5, "network")
 
 
-def test_luma_gains_weight_after_a_fit_in_colour(tmp_path):
-    config = dataclasses.replace(CONFIG, color="rgb", epochs=1, seeds=1, learning_rates=(1e-2,))
+def test_colour_fits_are_finished_for_training(tmp_path):
+    changes = {"loss": "watson-dft", "color": "rgb", "epochs": 1, "seeds": 1}
+    config = dataclasses.replace(CONFIG, **changes, learning_rates=(1e-2,))
     result = fit.fit_and_evaluate(config, tmp_path)
-    gained = result.params.channel_logits - result.trials.learned.metric.channel_logits[0]
+    params, fitted = result.params, jax.tree.map(lambda x: x[0], result.trials.learned.metric)
+    gained = params.channel_logits - fitted.channel_logits
     np.testing.assert_allclose(gained, [config.luma_gain, 0, 0], atol=1e-6)
-    assert result.params.luminance_floor == config.luminance_floor
+    lowered = np.asarray(fitted.log_thresholds - params.log_thresholds)
+    assert not lowered[1:].any()
+    assert lowered[0, 0, 0] == 0
+    assert lowered[0, 4, 4] == lowered.max() == pytest.approx(config.detail_gain, abs=1e-5)
+    np.testing.assert_allclose(lowered[0, 1], lowered[0, 7], atol=1e-5)  # frequencies 1 and -1
+    ratio = np.exp(params.log_phase_weights - fitted.log_phase_weights)
+    np.testing.assert_allclose(ratio, config.phase_scale, rtol=1e-5)
+    assert params.phase_floor == config.phase_floor * config.phase_scale
+    assert params.luminance_floor == config.luminance_floor
 
 
 def test_flags_of_lists_and_switches():

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 import watson_jax as wj
-from experiments.vae.frechet_mean import frechet_means, similar_images
+from experiments.vae.groups import frechet_means, similar_images
 from tests.experiments.command import run
 from tests.images import noise
 

@@ -17,8 +17,8 @@ from watson_jax.losses._spec import CHANNELS
 pytestmark = pytest.mark.filterwarnings("ignore::watson_jax.RangeWarning")
 
 
-# The networks of LPIPS share all of its code but the layers, which take minutes to compile. Grey differs by
-# the number of channels alone, which two losses stand for; recorded values are of all in grey too.
+# The networks of LPIPS share all of its code but the layers, which take minutes to compile. Grey
+# differs in the number of channels only, so two losses stand for all; recorded values are in grey too.
 CASES = [
     (name, color)
     for name in NAMES

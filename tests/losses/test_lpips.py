@@ -340,7 +340,7 @@ def test_wrong_arguments_are_one_sentence(params):
         assert "\n" not in str(caught.value)
     with pytest.raises(ValueError, match="`reference` must be at least 31 pixels"):
         lpips_features(params, reference[:30])
-    with pytest.raises(TypeError, match="`params` must be LpipsParams, got ArrayImpl; the param"):
+    with pytest.raises(TypeError, match="`params` must be LpipsParams, got ndarray; the param"):
         lpips(image, reference, params)
     other = dataclasses.replace(params, network="resnet")
     with pytest.raises(ValueError, match=r"`network` must be one of vgg, squeeze, alex"):

@@ -22,8 +22,10 @@ def fittable(params: Any, **settings: Any) -> Fittable:
         `pooling_range`: bounds on p, such as (2, 2.5); None: any. Below 1 the slope of |u|^p has no
         bound at 0, and far above 2 the largest error alone has a slope: both train poorly.
         `luma_gain`: added to the logit of Y in colour after a fit (0).
-        `detail_gain`: taken from the log-thresholds of Y (or grey) after a fit (0): all of it at the
+        `detail_gain`: taken from the log-thresholds of Y in colour after a fit (0): all of it at the
         highest frequency, and less in proportion to the distance from DC.
+        `phase_scale`: what multiplies Watson-DFT's phase weights and phase floor in colour after a fit
+        (1).
 
     Returns:
       The loss in two parts.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +24,7 @@ def fittable(
     pooling_range: tuple[float, float] | None = None,
     luma_gain: float = 0.0,
     detail_gain: float = 0.0,
+    phase_scale: float = 1.0,
 ) -> Fittable:
     """See `watson_jax.training.fittable`."""
     options = WatsonOptions(
@@ -59,14 +61,22 @@ def fittable(
         )
 
     def finish(learned: WatsonParams) -> WatsonParams:
-        thresholds, logits = learned.log_thresholds, learned.channel_logits
-        if logits.shape[-1] > 1:
-            logits = logits.at[..., 0].add(luma_gain)
+        logits, thresholds = learned.channel_logits, learned.log_thresholds
+        if logits.shape[-1] == 1:
+            return learned
         gain = (detail_gain * _radial_frequency(kind, thresholds)).astype(thresholds.dtype)
-        return dataclasses.replace(
+        finished = dataclasses.replace(
             learned,
-            channel_logits=logits,
+            channel_logits=logits.at[..., 0].add(luma_gain),
             log_thresholds=thresholds.at[..., 0, :, :].add(-gain),
+        )
+        if not isinstance(finished, WatsonDftParams):
+            return finished
+        # Weights and floor together, as the slope of a phase at the floor is their ratio.
+        return dataclasses.replace(
+            finished,
+            log_phase_weights=finished.log_phase_weights + math.log(phase_scale),
+            phase_floor=finished.phase_floor * phase_scale,
         )
 
     return Fittable(project(params), features, distance, project, finish)

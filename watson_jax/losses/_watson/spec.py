@@ -100,7 +100,14 @@ def _spec(
         from_torch=from_torch,
         check=check,
         fittable=fittable,
-        fit_settings=("luminance", "mask_chroma", "pooling_range", "luma_gain", "detail_gain"),
+        fit_settings=(
+            "luminance",
+            "mask_chroma",
+            "pooling_range",
+            "luma_gain",
+            "detail_gain",
+            "phase_scale",
+        ),
         **traits,
     )
 
