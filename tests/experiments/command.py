@@ -36,7 +36,7 @@ for arguments in json.loads(sys.argv[2]):
         try:
             cli.run(module.main)
         except SystemExit as stop:
-            code = stop.code
+            code = stop.code or 0
     results.append({"returncode": code, "stdout": out.getvalue(), "stderr": err.getvalue()})
 print(json.dumps(results))
 """
