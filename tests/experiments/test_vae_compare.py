@@ -140,9 +140,10 @@ def test_labels_of_both_copies_of_real_mnist_agree():
     folder = os.environ.get("WATSON_JAX_DATA")
     if not folder:
         pytest.skip("WATSON_JAX_DATA names no folder with MNIST")
-    # TFDS shuffles, so compare how many there are of each; with images, it would take a minute.
-    for kind in ("mnist", "tensorflow_datasets"):
-        digits = labels.load_labels("mnist", Path(folder, kind)).test
+    # TFDS shuffles, so compare how many there are of each.
+    from_idx = labels.load_labels("mnist", Path(folder, "mnist")).test
+    from_tfds = labels._read_tfds(Path(folder, "tensorflow_datasets"), "test")
+    for digits in (from_idx, from_tfds):
         counts = np.bincount(digits)
         assert counts.tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
 
