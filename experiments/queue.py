@@ -38,7 +38,7 @@ def run_all(path: Path, program: str) -> int:
     failed: set[str] = set()
     while line := _next_line(path, failed):
         print(f"{program} {line}", flush=True)
-        status, was_stopped = _run([sys.executable, "-m", program, *shlex.split(line)])
+        status, was_stopped = _run([sys.executable, "-m", program, *_arguments(line)])
         if status == 0:
             with _done(path).open("a") as file:
                 file.write(line + "\n")
@@ -49,6 +49,13 @@ def run_all(path: Path, program: str) -> int:
             print(f"This run ended with status {status}: {line}", file=sys.stderr)
             failed.add(line)
     return len(failed)
+
+
+def _arguments(line: str) -> list[str]:
+    try:
+        return shlex.split(line)
+    except ValueError as error:
+        raise cli.UserError(f"--runs has a line that no shell reads ({error}): {line}") from None
 
 
 def _next_line(path: Path, failed: set[str]) -> str | None:

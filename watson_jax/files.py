@@ -85,6 +85,13 @@ def clause(error: Exception) -> str:
     return plain(lines[0]).rstrip(" .")
 
 
+def sentence(error: Exception) -> str:
+    """The text of an error; the system's own have none that is a sentence."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{plain(error.filename or 'The file system')}: {clause(OSError(error.strerror))}."
+    return str(error)
+
+
 def first_few(files: Sequence[str]) -> str:
     """Names the first of the files and says how many more there are."""
     more = f" and {len(files) - _FEW} more" if len(files) > _FEW else ""

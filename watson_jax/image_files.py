@@ -57,10 +57,7 @@ def read_image(
                 raise ValueError("it has 32 bits, and 8 or 16 are known")
             values = _floats(file, pathlib.Path(path))
     except Exception as error:  # which one depends on where a file is damaged
-        reason = clause(error) if isinstance(error, (ValueError, MemoryError)) else "it is damaged"
-        if isinstance(error, Image.UnidentifiedImageError):
-            reason = "its format is unknown"
-        raise ValueError(f"{plain(os.fspath(path))} is no readable image: {reason}.") from None
+        raise _unreadable(path, error) from None
     if values.shape[2] == 4:
         alpha = values[..., 3:]
         values = values[..., :3] * alpha + behind * (1 - alpha)
@@ -74,7 +71,7 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
       ValueError: if the file is no image.
       FileNotFoundError: if there is no such file.
     """
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     try:
         with Image.open(path) as file:
@@ -82,11 +79,18 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
             is_turned = file.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
     except FileNotFoundError:
         raise FileNotFoundError(f"{plain(os.fspath(path))} is no file.") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise ValueError(
-            f"{plain(os.fspath(path))} is no readable image: {clause(error)}."
-        ) from None
+    except (OSError, SyntaxError, ValueError) as error:  # also of an unknown format
+        raise _unreadable(path, error) from None
     return (width, height) if is_turned else (height, width)
+
+
+def _unreadable(path: str | os.PathLike[str], error: Exception) -> ValueError:
+    from PIL import UnidentifiedImageError
+
+    reason = clause(error) if isinstance(error, (ValueError, MemoryError)) else "it is damaged"
+    if isinstance(error, UnidentifiedImageError):
+        reason = "its format is unknown"
+    return ValueError(f"{plain(os.fspath(path))} is no readable image: {reason}.")
 
 
 def _floats(file: ImageFile, path: pathlib.Path) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import Any, NoReturn, TypeVar
 
 from absl import app, flags, logging
 
-from watson_jax.files import clause, plain
+from watson_jax.files import plain, sentence
 
 Config = TypeVar("Config")
 
@@ -35,17 +35,10 @@ def user_errors(*, rename: dict[str, str] | None = None) -> Iterator[None]:
     except UserError:
         raise
     except (ValueError, TypeError, ImportError, OSError) as error:
-        text = _sentence(error)
+        text = sentence(error)
         for old, new in (rename or {}).items():
             text = text.replace(old, new)
         raise UserError(text) from error
-
-
-def _sentence(error: Exception) -> str:
-    """The text of an error; the system's own have none that is a sentence."""
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename or 'The file system'}: {clause(OSError(error.strerror))}."
-    return str(error)
 
 
 def check_numbers(config: Any) -> None:
@@ -134,7 +127,7 @@ def run(main: Callable[[], None]) -> None:
         except UserError as error:
             _exit(str(error))
         except OSError as error:  # a full disk, a folder that vanished
-            _exit(_sentence(error))
+            _exit(sentence(error))
         except KeyboardInterrupt:
             _exit("Interrupted.", status=130)
 
@@ -170,6 +163,6 @@ def _parse(flag: str, kind: Any, text: str) -> Any:
         raise UserError(f"{flag} must be {name}, got {text!r}.") from None
 
 
-def _exit(sentence: str, *, status: int = 2) -> NoReturn:
-    print("error: " + plain(" ".join(sentence.split()), most=2000), file=sys.stderr)
+def _exit(text: str, *, status: int = 2) -> NoReturn:
+    print("error: " + plain(" ".join(text.split()), most=2000), file=sys.stderr)
     sys.exit(status)

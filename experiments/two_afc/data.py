@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
+import watson_jax as wj
 from experiments._common.cli import UserError, check_choice, user_errors
 from watson_jax.datasets import JndData, TwoAfcData
 
@@ -128,10 +129,7 @@ def to_images(
 ) -> Float[Array, "*batch height width channels"]:
     """Turns bytes into floats in [0, 1]: as they are with "rgb", their luma (JPEG's) with "gray"."""
     images = jnp.asarray(values).astype(jnp.float32) / 255
-    if color == "rgb":
-        return images
-    red, green, blue = (images[..., i : i + 1] for i in range(3))
-    return 0.299 * red + 0.587 * green + 0.114 * blue
+    return images if color == "rgb" else wj.rgb_to_ycbcr(images)[..., :1]
 
 
 def padded_batches(number: int, size: int) -> Iterator[tuple[Int[np.ndarray, " size"], int]]:

@@ -10,8 +10,10 @@
 faces.
     python -m experiments.vae.main --data=mnist --data_dir=DIR             # half an hour
     python -m experiments.vae.main --data=folder --data_dir=FACES          # an hour, of 9,000 faces
-`mnist-narrow` and `celeba-narrow` are for days on a CPU: all images, narrow models, many epochs.
-    python -m experiments.queue --runs=runs.txt                            # several, one by one
+`mnist-narrow` is for hours on a CPU: all images, a narrow model, many epochs; as `celeba` with more
+epochs is for faces.
+    python -m experiments.vae.main --preset=mnist-narrow --data_dir=DIR
+    python -m experiments.vae.main --data=folder --data_dir=FACES --epochs=100
 `smoke` shows that everything runs.
     python -m experiments.vae.main --preset=smoke                      # seconds
 """
@@ -151,14 +153,6 @@ PRESETS = {
         batch_size=64,
         learning_rate=1e-3,
         halving_epochs=12.0,
-    ),
-    "celeba-narrow": dataclasses.replace(
-        _CELEBA,
-        features=(16, 32, 64),
-        hidden=512,
-        epochs=100,
-        learning_rate=5e-4,
-        halving_epochs=25.0,
     ),
     "smoke": dataclasses.replace(
         _DEFAULT, features=(2, 4), hidden=16, epochs=2, halving_epochs=1, batch_size=64

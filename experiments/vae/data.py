@@ -1,7 +1,6 @@
 """The images a VAE trains on, as bytes, by the name of the data set."""
 
 import dataclasses
-import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from experiments.vae import celeb_a, image_files
 from experiments.vae.idx import read_idx
 from watson_jax.datasets import photographs
 from watson_jax.datasets.photos_2afc import HELD_OUT_SCENES
+from watson_jax.datasets.splits import held_out_by_name
 
 IDX_FILES = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
 
@@ -103,20 +103,11 @@ def _format(name: str, **options: Any) -> image_files.Format:
 
 
 def _split(decoded: image_files.Decoded, seed: int) -> Images:
-    """Holds out about a tenth, and each image by its name: others that come or go move none."""
+    """Holds out about a tenth, each image by its name."""
     images, names = decoded
-    places = np.array([_place(name, seed) for name in names])
-    held_out = places < _HELD_OUT_SHARE
-    order = np.argsort(places)
-    held_out[order[0]], held_out[order[-1]] = True, False  # one at least, and one to train on
+    held_out = held_out_by_name(names, _HELD_OUT_SHARE, seed)
     # In the order of the file, which is far faster to read from a disk.
     return Images(images[~held_out], images[held_out])
-
-
-def _place(name: str, seed: int) -> float:
-    """A number in [0, 1) that looks random."""
-    digest = hashlib.sha256(f"{seed} {name}".encode("utf-8", "surrogateescape")).digest()
-    return int.from_bytes(digest[:4]) / 2**32
 
 
 def _cut_photos(image_format: image_files.Format, seed: int) -> Images:

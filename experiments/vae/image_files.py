@@ -22,8 +22,8 @@ from jaxtyping import UInt8
 
 from watson_jax.datasets.decoding import check_space, in_parallel, made_once, write_header
 from watson_jax.files import atomic_write, first_few
+from watson_jax.image_files import SUFFIXES
 
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 
 CHANNELS = {"rgb": 3, "gray": 1}

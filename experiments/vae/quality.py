@@ -13,13 +13,13 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 import watson_jax as wj
+from watson_jax.transforms import LUMA_WEIGHTS
 
 ImageArray = Float[np.ndarray, "number height width channels"]
 
 CONFIDENT = 0.9
 LEAST_SHARE = 0.01  # of the confident samples, for a class to count
 
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _CLASSES = 10
 _BATCH = 250
 _LEARNT_IMAGES = 500_000  # counted as often as they are seen
@@ -33,7 +33,7 @@ def to_float(images: UInt8[np.ndarray, ...]) -> Float[np.ndarray, ...]:
 
 def luma(images: ImageArray) -> Float[np.ndarray, "number height width"]:
     """The brightness of colour images, grey ones as they are."""
-    return images[..., 0] if images.shape[-1] == 1 else images @ _LUMA
+    return images[..., 0] if images.shape[-1] == 1 else images @ LUMA_WEIGHTS
 
 
 def laplacian_variance(images: ImageArray) -> Float[np.ndarray, " number"]:

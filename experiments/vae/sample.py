@@ -109,13 +109,14 @@ def _read(path: str, shape: tuple[int, ...]) -> Float[np.ndarray, "height width 
     import jax
 
     from watson_jax.image_files import read_image
+    from watson_jax.transforms import LUMA_WEIGHTS
 
     image = read_image(path)
     side = min(image.shape[:2])
     top, left = ((length - side) // 2 for length in image.shape[:2])
     square = image[top : top + side, left : left + side]
     if shape[2] == 1:
-        square = square @ np.array([[0.299], [0.587], [0.114]], np.float32)
+        square = square @ LUMA_WEIGHTS[:, None]
     resized = jax.image.resize(square, (*shape[:2], square.shape[2]), "linear")
     return np.clip(np.asarray(resized), 0, 1)
 

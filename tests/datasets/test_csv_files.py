@@ -97,7 +97,8 @@ def test_no_original_is_on_both_sides(folder):
     assert {split: len(part) for split, part in parts.items()} == {
         split: 2 * len(images) for split, images in seen.items()
     }
-    assert 0 < len(seen["val"]) < len(seen["train"])
+    assert seen["train"]  # `test_about_a_tenth_is_held_out` says how many there are
+    assert seen["val"]
     # What goes away moves no other original.
     fewer = write(folder / "fewer.csv", TRIPLETS[:1] + TRIPLETS[3:])
     again = {image.tobytes() for image in load_triplets_csv(fewer, split="train").reference}

@@ -10,8 +10,12 @@ from types import SimpleNamespace
 
 def run(module, *arguments, cwd):
     """Runs `python -m module`, and returns the finished process with its output."""
+    return _run("-m", module, *map(str, arguments), cwd=cwd)
+
+
+def _run(*arguments, cwd):
     return subprocess.run(
-        [sys.executable, "-m", module, *map(str, arguments)],
+        [sys.executable, *arguments],
         cwd=cwd,
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
         capture_output=True,
@@ -44,15 +48,7 @@ print(json.dumps(results))
 
 def run_each(module, commands, *, cwd):
     """The same for several lists of arguments, in one process, as starting one takes long."""
-    done = subprocess.run(
-        [sys.executable, "-c", _RUN_EACH, module, json.dumps([[*c] for c in commands])],
-        cwd=cwd,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    done = _run("-c", _RUN_EACH, module, json.dumps([[*c] for c in commands]), cwd=cwd)
     assert done.returncode == 0, done.stderr
     return [SimpleNamespace(**result) for result in json.loads(done.stdout.splitlines()[-1])]
 

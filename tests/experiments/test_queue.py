@@ -56,6 +56,12 @@ def test_runs_are_done_once_and_failures_again(queue, tmp_path):
     assert log.read_text().splitlines() == ["--name=b c 19"]
 
 
+def test_a_line_without_an_end_is_one_sentence(queue):
+    line = "--name='a"
+    said = f"error: --runs has a line that no shell reads (No closing quotation): {line}\n"
+    assert queue(line) == (2, said)
+
+
 def test_a_stopped_run_goes_on(queue, tmp_path):
     def interrupt(process):
         while not (tmp_path / "waiting").exists():

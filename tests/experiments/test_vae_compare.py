@@ -317,21 +317,18 @@ def test_samples_of_a_finished_run(finished, tmp_path):
         "wrong": (["--run=nowhere"], None),
         "kind": ([common[0], "--kind=sample"], None),
     }
-    found = dict(zip(cases, run_samples(cases, tmp_path), strict=True))
+    commands = [arguments for arguments, _ in cases.values()]
+    done = run_each("experiments.vae.sample", commands, cwd=tmp_path)
+    found = dict(zip(cases, done, strict=True))
     for name, (_, shape) in cases.items():
         if shape:
-            assert found[name] == (0, f"{shape[0]} rows of {shape[1]} images: x.npy\n", "")
-    assert found["picture"][0] == 0
+            assert found[name].returncode == 0, found[name].stderr
+            assert found[name].stdout == f"{shape[0]} rows of {shape[1]} images: x.npy\n"
+    assert found["picture"].returncode == 0
     with Image.open(tmp_path / "reconstructions.png") as picture:
         assert min(picture.size) > 200
-    assert found["wrong"][2] == "error: nowhere holds no run: there is no config.json in it.\n"
-    assert "did you mean 'samples'" in found["kind"][2]
+    assert found["wrong"].stderr == "error: nowhere holds no run: there is no config.json in it.\n"
+    assert "did you mean 'samples'" in found["kind"].stderr
     images = np.load(tmp_path / "x.npy")  # of the last case that writes it
     assert images.shape == cases["own"][1]
     assert np.all((images >= 0) & (images <= 1))
-
-
-def run_samples(cases, cwd):
-    commands = [arguments for arguments, _ in cases.values()]
-    done = run_each("experiments.vae.sample", commands, cwd=cwd)
-    return [(run.returncode, run.stdout, run.stderr) for run in done]

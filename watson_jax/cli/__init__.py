@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from watson_jax.files import clause, plain
+from watson_jax.files import plain, sentence
 
 
 class UsageError(Exception):
@@ -44,15 +44,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _failed("Interrupted.", 130)
     except (ValueError, ImportError, OSError) as error:
-        text = str(error)
-        if isinstance(error, OSError) and error.strerror:
-            text = f"{plain(error.filename or 'A file')}: {clause(OSError(error.strerror))}."
-        return _failed(text, 1)
+        return _failed(sentence(error), 1)
     return 0
 
 
-def _failed(sentence: str, status: int) -> int:
-    print(f"error: {plain(' '.join(sentence.split()), most=2000)}", file=sys.stderr)
+def _failed(text: str, status: int) -> int:
+    print(f"error: {plain(' '.join(text.split()), most=2000)}", file=sys.stderr)
     return status
 
 

@@ -27,10 +27,10 @@ from watson_jax.cli._output import (
 from watson_jax.cli._pairs import Pair, find_pairs
 from watson_jax.files import plain
 from watson_jax.image_files import image_size, read_image
+from watson_jax.transforms import LUMA_WEIGHTS
 
 _BATCH_PIXELS = 2**20
 _KEPT_PIXELS = 2**25  # of decoded images, 12 bytes each
-_LUMA = np.array([[0.299], [0.587], [0.114]], np.float32)
 
 Size = tuple[int, int]
 Images = tuple[np.ndarray, np.ndarray]
@@ -42,8 +42,12 @@ def compare_files(args: argparse.Namespace) -> None:
     specs = {label: find_loss(label.partition(":")[0]) for label in labels}
     pairs = find_pairs(args.image, args.reference, all_pairs=args.all_pairs)
     mapped = _mapped_loss(args.map, specs, pairs)
-    if importlib.util.find_spec("PIL") is None:
-        raise ImportError("Comparing files needs Pillow: `pip install 'watson-jax[cli]'`.")
+    if missing := [name for name in ("PIL", "tqdm") if importlib.util.find_spec(name) is None]:
+        raise ImportError(
+            f"Comparing files needs {', '.join(missing)}: `pip install 'watson-jax[cli]'`."
+        )
+    from tqdm import tqdm
+
     _check_color(args.background)
     groups = _by_size(pairs)
     for label, spec in specs.items():
@@ -56,7 +60,9 @@ def compare_files(args: argparse.Namespace) -> None:
 
     distances = {label: np.full(len(pairs), np.nan) for label in labels}
     load = functools.cache(functools.partial(_load, args))
-    with _progress(len(pairs)) as bar, ThreadPoolExecutor() as pool:
+    is_quiet = True if len(pairs) == 1 else None  # None: unless stderr is a terminal
+    bar = tqdm(total=len(pairs), unit=" pairs", desc="Comparing", disable=is_quiet, leave=False)
+    with bar, ThreadPoolExecutor() as pool:
         for size, indices in groups.items():
             losses = {k: load(k, size if _needs_size(args, k, specs[k]) else None) for k in labels}
             compiled = {label: _compiled(loss.fn) for label, loss in losses.items()}
@@ -139,7 +145,7 @@ def _by_size(pairs: Sequence[Pair]) -> dict[Size, list[int]]:
 
 def _read(color: str, background: str, path: Path) -> Float[np.ndarray, "height width channels"]:
     image = read_image(path, background=background)
-    return image @ _LUMA if color == "gray" else image
+    return image @ LUMA_WEIGHTS[:, None] if color == "gray" else image
 
 
 def _batches(
@@ -208,23 +214,3 @@ def _write(form: str, pairs: Sequence[Pair], distances: dict[str, np.ndarray]) -
         write_records(whole, form)
         if len(pairs) > 1:  # a CSV file has no room for it
             print(format_summary(summary), file=sys.stderr)
-
-
-class _NoBar:
-    def __enter__(self) -> _NoBar:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def update(self, number: int) -> None:
-        pass
-
-
-def _progress(total: int) -> Any:
-    """A bar on stderr, if there is a terminal and tqdm."""
-    if total == 1 or importlib.util.find_spec("tqdm") is None:
-        return _NoBar()
-    from tqdm import tqdm
-
-    return tqdm(total=total, unit=" pairs", desc="Comparing", disable=None, leave=False)

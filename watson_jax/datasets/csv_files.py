@@ -14,7 +14,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import functools
-import hashlib
 import math
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -27,6 +26,7 @@ from jaxtyping import UInt8
 from watson_jax.datasets._score_data import ScoreData
 from watson_jax.datasets._two_afc_data import TwoAfcData
 from watson_jax.datasets.decoding import in_parallel
+from watson_jax.datasets.splits import held_out_by_name
 from watson_jax.files import clause, first_few, plain
 from watson_jax.image_files import read_image
 
@@ -283,17 +283,8 @@ def _split(references: Iterable[object], split: str, held_out: float) -> list[in
     names = [_name(reference) for reference in references]
     if split == "all":
         return list(range(len(names)))
-    # By the name alone: originals that come or go move no others, but for the first and the last.
-    places = {name: _place(name) for name in names}
-    if len(places) < 2:
-        raise ValueError(f"A split needs at least 2 originals, got {len(places)}.")
-    order = sorted(places, key=places.__getitem__)
-    val = {name for name, place in places.items() if place < held_out} | {order[0]}
-    val -= {order[-1]}
-    return [i for i, name in enumerate(names) if (name in val) == (split == "val")]
-
-
-def _place(name: str) -> float:
-    """A number in [0, 1) that looks random."""
-    digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
-    return int.from_bytes(digest[:4]) / 2**32
+    originals = sorted(set(names))
+    if len(originals) < 2:
+        raise ValueError(f"A split needs at least 2 originals, got {len(originals)}.")
+    in_val = dict(zip(originals, held_out_by_name(originals, held_out), strict=True))
+    return [i for i, name in enumerate(names) if in_val[name] == (split == "val")]

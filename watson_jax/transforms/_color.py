@@ -16,6 +16,8 @@ YCBCR_MATRIX = np.array(
         [0.5, -0.4187, -0.0813],
     ]
 )
+LUMA_WEIGHTS = YCBCR_MATRIX[0].astype(np.float32)
+"""What makes the luma of R, G and B: `image @ LUMA_WEIGHTS`."""
 
 
 def rgb_to_ycbcr(image: Float[Array, "*batch 3"]) -> Float[Array, "*batch 3"]:
