@@ -38,9 +38,11 @@ class VaeConfig:
     """One training run. The defaults are the paper's.
 
     Attributes:
-      data: name of the data set; its images decide between the paper's two models.
+      data: name of the data set.
       data_dir: folder of its files, where it has any.
       crop: left, top, right and bottom of the part of each image to keep, for "celeb_a" and "folder".
+      image_size: height and width of the images, for "photos", "celeb_a" and "folder"; None: 64.
+      color: "rgb" or "gray", for the same; None: "rgb".
       train_images: use only so many for training; None: all.
       loss: name of the reconstruction loss.
       weights: its parameters: "packaged", "published", "initial" or a path. None: the loss's default.
@@ -48,7 +50,7 @@ class VaeConfig:
       phase_floor: amplitude below which Watson-DFT fades phases out. None: that of the weights.
       luminance_floor: lower bound of the Watson losses' brightness ratio. None: that of the weights.
       latent_size: number of latent variables; with 2, they are drawn as a manifold.
-      features: channels of the convolutions: two for grey images, three for colour.
+      features: channels of the convolutions: two values build the MNIST-VAE, three the CelebA-VAE.
       hidden: width of the dense layers.
       batch_size: images in a step.
       epochs: passes over the data.
@@ -61,6 +63,8 @@ class VaeConfig:
     data: str = "mnist"
     data_dir: str | None = None
     crop: tuple[int, int, int, int] | None = None
+    image_size: int | None = None
+    color: str | None = None
     train_images: int | None = None
     loss: str = "watson-dft"
     weights: str | None = None
@@ -89,6 +93,13 @@ class VaeConfig:
             _check(name, getattr(self, name), above=0)
         for width in (*self.features, *(() if self.train_images is None else (self.train_images,))):
             _check("features and train_images", width, above=0)
+        if len(self.features) not in (2, 3):
+            raise UserError(
+                "features must be 2 values for the MNIST-VAE or 3 for the CelebA-VAE, got "
+                f"{','.join(map(str, self.features))}."
+            )
+        if self.image_size is not None:
+            _check("image_size", self.image_size, above=0)
         for name in ("phase_floor", "luminance_floor", "seed"):
             if getattr(self, name) is not None:
                 _check(name, getattr(self, name), above=0, or_equal=True)

@@ -46,7 +46,7 @@ def load_images(
     data_dir: str | os.PathLike[str] | None = None,
     *,
     crop: Sequence[int] | None = None,
-    size: int | None = None,
+    image_size: int | None = None,
     color: str | None = None,
     seed: int = 0,
 ) -> Images:
@@ -66,7 +66,8 @@ def load_images(
         itself, or for "mnist" one with the IDX image files; for "folder" the folder, .zip or .tar(.gz)
         with the images.
       crop: left, top, right and bottom of the part to keep, in pixels; for "celeb_a" and "folder".
-      size: height and width to shrink or enlarge it to, or to cut patches in; for all but the first two.
+      image_size: height and width to shrink or enlarge it to, or to cut patches in; for all but the
+        first two.
       color: "rgb" or "gray"; for all but the first two.
       seed: of what is held out of "celeb_a" and "folder" and where patches are cut. Whether an image is
         held out depends on it and on the image's name alone.
@@ -77,7 +78,9 @@ def load_images(
       OSError: if files are missing.
     """
     check_choice("--data", name, DATA_NAMES)
-    image_format = _format(name, crop=None if crop is None else tuple(crop), size=size, color=color)
+    image_format = _format(
+        name, crop=None if crop is None else tuple(crop), image_size=image_size, color=color
+    )
     if name == "digits":
         return _load_digits()
     if name == "mnist":
@@ -99,6 +102,8 @@ def _format(name: str, **options: Any) -> image_files.Format:
     for option, value in given.items():
         if default is None or (name == "photos" and option == "crop"):
             raise ValueError(f"{option} must not be set with --data={name}, got {value}.")
+    if "image_size" in given:
+        given["size"] = given.pop("image_size")
     return dataclasses.replace(default or image_files.Format(), **given)
 
 
@@ -121,7 +126,7 @@ def _cut_photos(image_format: image_files.Format, seed: int) -> Images:
     }
     size, largest = image_format.size, min(min(photo.shape[:2]) for photo in photos.values())
     if size > largest:
-        raise ValueError(f"size must be at most {largest} with --data=photos, got {size}.")
+        raise ValueError(f"image_size must be at most {largest} with --data=photos, got {size}.")
 
     def cut(split: str, number: int) -> UInt8[np.ndarray, "number height width channels"]:
         held_out = split == "test"

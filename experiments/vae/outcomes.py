@@ -68,6 +68,8 @@ MEASURES = {
     "mixtures of digits, takes for one digit with more than 90 % confidence",
     "digits among them": "how many of the ten digits make up at least 1 % of the recognised samples",
     "their entropy, bits": "evenness of the digits among the recognised samples; 3.32 at most",
+    "Fréchet distance": "between samples and held-out images in the features of that network; lower is "
+    "nearer",
     "KL divergence": "held-out, of the latents from the standard normal, in nats; near 0 where a model "
     "makes no use of them",
     "minutes of training": "with what else an epoch takes, on the machine that trained",
@@ -101,7 +103,7 @@ def examine(
 
     numbers = likeness(named, data)
     if reader is not None:
-        numbers |= readability(reader, samples)
+        numbers |= readability(reader, samples, data)
     numbers["KL divergence"] = run.rows[-1]["held_out_kl"]
     numbers["minutes of training"] = run.rows[-1]["seconds"] / 60
     for name, loss in losses.items():
@@ -137,13 +139,18 @@ def likeness(images: Mapping[str, np.ndarray], data: np.ndarray) -> dict[str, fl
     }
 
 
-def readability(reader: quality.DigitReader, samples: np.ndarray) -> dict[str, float]:
-    """What the reader finds in samples."""
+def readability(
+    reader: quality.DigitReader, samples: np.ndarray, data: np.ndarray
+) -> dict[str, float]:
+    """What the reader finds in samples, and how far they are from held-out images."""
     found = quality.recognition(reader.probabilities(samples))
     return {
         "recognised samples, %": 100 * found["recognised"],
         "digits among them": found["classes"],
         "their entropy, bits": found["entropy"],
+        "Fréchet distance": quality.frechet_distance(
+            reader.features(samples), reader.features(data)
+        ),
     }
 
 
@@ -157,7 +164,7 @@ def data_numbers(
     """The numbers of training images in place of samples: what cannot be expected to be surpassed."""
     images, data = quality.to_float(train[:most]), quality.to_float(test)
     numbers = likeness({"samples": images}, data)
-    return numbers | (readability(reader, images) if reader is not None else {})
+    return numbers | (readability(reader, images, data) if reader is not None else {})
 
 
 def _interpolations(run: Run, data: np.ndarray, means: np.ndarray, columns: int) -> np.ndarray:

@@ -154,6 +154,11 @@ class DigitReader:
         """Of the ten digits, and of none."""
         return self._network.predict_proba(images.reshape(len(images), -1))
 
+    def features(self, images: ImageArray) -> Float[np.ndarray, "number features"]:
+        """The activations of the hidden layer, for `frechet_distance`."""
+        weights, bias = self._network.coefs_[0], self._network.intercepts_[0]
+        return np.maximum(images.reshape(len(images), -1) @ weights + bias, 0)
+
 
 def _no_digits(
     images: ImageArray, labels: UInt8[np.ndarray, " number"], rng: np.random.Generator
@@ -165,6 +170,27 @@ def _no_digits(
     some = images[rng.choice(len(images), -(-len(images) // 20), replace=False)]
     pixels = some.reshape(len(some), -1)
     return np.concatenate([means, rng.permuted(pixels, axis=1).reshape(some.shape)])
+
+
+def frechet_distance(
+    features: Float[np.ndarray, "number features"], data: Float[np.ndarray, "other features"]
+) -> float:
+    """The Fréchet distance between two sets of features, each taken for normally distributed.
+
+    |m1 - m2|² + tr(C1 + C2 - 2 (C1 C2)^(1/2)), with means m and covariances C (Heusel et al. 2017,
+    "GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium", eq. 6). It is
+    positive for two finite sets of the same distribution, so it is reported beside that of real images.
+    """
+    means = features.mean(axis=0), data.mean(axis=0)
+    first, second = (np.cov(x.astype(np.float64), rowvar=False) for x in (features, data))
+    values, vectors = np.linalg.eigh(first)
+    root = vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T
+    # C1 C2 has the eigenvalues of this symmetric matrix.
+    squares = np.linalg.eigvalsh(root @ second @ root)
+    product = np.sqrt(np.maximum(squares, 0)).sum()
+    return float(
+        ((means[0] - means[1]) ** 2).sum() + np.trace(first) + np.trace(second) - 2 * product
+    )
 
 
 def recognition(probabilities: Float[np.ndarray, "number classes"]) -> dict[str, float]:

@@ -41,6 +41,11 @@ class Run:
     state: TrainState
     rows: list[dict[str, Any]]
 
+    @property
+    def model(self) -> Any:
+        """The trained `MnistVAE` or `CelebAVAE`, ready for evaluation."""
+        return self.experiment.model(self.state)
+
     def encode(
         self, images: Float[np.ndarray, "number height width channels"]
     ) -> Float[np.ndarray, "number latent"]:

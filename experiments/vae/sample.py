@@ -14,6 +14,7 @@ In Python:
 
     run = load_run(Path("runs/digits-watson-dft"))
     images = run.decode(latents)  # [..., latent size] to [..., height, width, channels]
+    model = run.model  # a Flax module, for everything else
 """
 
 from pathlib import Path

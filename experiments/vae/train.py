@@ -136,7 +136,14 @@ def read_images(config: VaeConfig) -> Images:
       UserError: if they are not as they should be.
     """
     with user_errors():
-        images = load_images(config.data, config.data_dir, crop=config.crop, seed=config.seed)
+        images = load_images(
+            config.data,
+            config.data_dir,
+            crop=config.crop,
+            image_size=config.image_size,
+            color=config.color,
+            seed=config.seed,
+        )
     return Images(images.train[: config.train_images], images.test)
 
 
@@ -419,23 +426,15 @@ def _keys(config: VaeConfig) -> jax.Array:
 
 
 def _make_model(config: VaeConfig, images: Images) -> MnistVAE | CelebAVAE:
-    shape, features = images.train.shape[1:], config.features
-    models: tuple[Any, ...] = (MnistVAE, CelebAVAE)
-    kinds = {kind.image_shape: (kind, number) for kind, number in zip(models, (2, 3), strict=True)}
-    if shape not in kinds:
-        raise UserError(
-            f"--data={config.data} must have images of one of the shapes "
-            f"{', '.join(map(str, kinds))}, which the paper's models take, got {shape}."
+    model: Any = MnistVAE if len(config.features) == 2 else CelebAVAE
+    with user_errors(rename={"`image_shape`": f"The shape of the images of --data={config.data}"}):
+        return model(
+            _keys(config)[0],
+            image_shape=images.train.shape[1:],
+            latent_size=config.latent_size,
+            features=config.features,
+            hidden=config.hidden,
         )
-    kind, number = kinds[shape]
-    if len(features) != number:
-        raise UserError(
-            f"features must be {number} values for {kind.__name__}, got {features}; "
-            "another --preset has them."
-        )
-    return kind(
-        _keys(config)[0], latent_size=config.latent_size, features=features, hidden=config.hidden
-    )
 
 
 def _with_metrics(

@@ -26,7 +26,7 @@ from PIL import Image
 from experiments._common import checkpoints, cli, devices
 from experiments._common.cli import UserError
 from experiments._common.workdir import default_workdir, open_workdir, read_metrics
-from experiments.vae import data, figures, sweep, train
+from experiments.vae import data, figures, runs, sweep, train
 from experiments.vae.configs import PRESETS, VaeConfig
 from experiments.vae.idx import read_idx
 from tests.experiments.command import assert_one_sentence, run
@@ -74,6 +74,24 @@ def test_run_leaves_pictures(finished):
         assert path.parent == workdir
         with Image.open(path) as image:
             assert min(image.size) > 200
+
+
+def test_the_model_follows_the_images(monkeypatch, tmp_path):
+    monkeypatch.setattr(train, "draw", lambda *_: [])  # takes longer than the training
+    monkeypatch.setattr(data, "_NUM_PATCHES", {"train": 8, "test": 4})
+    config = dataclasses.replace(
+        SMOKE,
+        data="photos",
+        image_size=24,
+        color="gray",
+        features=(2, 2, 2),
+        batch_size=4,
+        epochs=1,
+    )
+    with jax.numpy_dtype_promotion("standard"):
+        train.train_and_evaluate(config, tmp_path / "run", progress=False)
+    latents = np.zeros((3, config.latent_size), np.float32)
+    assert runs.load_run(tmp_path / "run").model.decode(latents).shape == (3, 24, 24, 1)
 
 
 def test_checkpoint_restores_the_last_state(finished):
@@ -353,7 +371,9 @@ WRONG_FLAGS = [
     (["--epochs=many"], "--epochs must be a whole number, got 'many'."),
     (["--epochs=0"], "epochs must be above 0, got 0."),
     (["--set=bath_size=3"], "did you mean 'batch_size'?"),
-    (["--set=features=8"], "features must be 2 values for MnistVAE, got (8,)"),
+    (["--set=features=8"], "or 3 for the CelebA-VAE, got 8."),
+    (["--set=image_size=40"], "image_size must not be set with --data=digits, got 40."),
+    (["--data=photos", "--set=image_size=50"], "multiples of 4 for CelebAVAE, got (50, 50, 3)."),
     (["--set=batch_size"], "--set needs field=value"),
     (["--set=batch_size=9999"], "batch_size must be at most 1536, got 9999."),
     (["--set=learning_rate=inf"], "learning_rate must be finite, got inf."),

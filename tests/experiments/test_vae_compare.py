@@ -98,11 +98,34 @@ def test_recognition_counts_confident_digits_only():
     assert quality.recognition(np.full((2, 11), 0.1))["recognised"] == 0
 
 
+def test_frechet_distance_has_its_closed_form():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((4000, 3))
+    x = np.linalg.solve(np.linalg.cholesky(np.cov(x.T)), (x - x.mean(axis=0)).T).T  # exactly normal
+    turn, _ = np.linalg.qr(rng.standard_normal((3, 3)))
+    first, second = x * [1, 2, 3] @ turn, x * [2, 2, 1] @ turn + [1, 0, 2]
+    assert quality.frechet_distance(first, second) == pytest.approx(5 + 1 + 0 + 4)
+    assert quality.frechet_distance(first, first[::-1]) == pytest.approx(0, abs=1e-9)
+    # Covariances that do not commute: tr (C1 C2)^(1/2) of two 2x2 matrices is known.
+    a, b = x[:, :2] * [1, 2], x[:, :2] @ [[1, 1], [0, 1]]
+    c1, c2 = np.cov(a.T), np.cov(b.T)
+    root = math.sqrt(np.trace(c1 @ c2) + 2 * math.sqrt(np.linalg.det(c1 @ c2)))
+    expected = np.trace(c1) + np.trace(c2) - 2 * root
+    assert quality.frechet_distance(a, b) == pytest.approx(expected)
+
+
 def test_reader_knows_digits_and_refuses_the_rest():
     images, digits = data.load_images("digits"), labels.load_labels("digits")
     seen, held_out = map(quality.to_float, (images.train, images.test))
     reader = quality.DigitReader(seen, digits.train, held_out, digits.test, passes=20)
     assert reader.accuracy > 0.97  # also that labels belong to their images
+    np.testing.assert_allclose(  # the features are what the last layer sees
+        jax.nn.softmax(
+            reader.features(held_out) @ reader._network.coefs_[1] + reader._network.intercepts_[1]
+        ),
+        reader.probabilities(held_out),
+        atol=1e-5,
+    )
     shares = [
         quality.recognition(reader.probabilities(x))["recognised"]
         for x in (held_out, (held_out[1:] + held_out[:-1]) / 2, noise(200, 32, 32, 1))
@@ -225,8 +248,7 @@ def test_run_is_read_back(finished):
     latents = noise(2, 3, 2)
     images = run.decode(latents)
     assert images.shape == (2, 3, 32, 32, 1)
-    model = run.experiment.model(run.state)
-    np.testing.assert_allclose(images[1], jax.jit(model.decode)(latents[1]), atol=1e-6)
+    np.testing.assert_allclose(images[1], jax.jit(run.model.decode)(latents[1]), atol=1e-6)
     held_out = run.held_out(10)
     np.testing.assert_array_equal(held_out[1], run.experiment.images.test[26])
     assert len(run.held_out(1000)) == 261

@@ -150,7 +150,7 @@ def test_crop_size_and_color_are_those_asked_for(tmp_path):
     for crop, size, color in (
         ((2, 3, 20, 29), 64, "rgb"), ([1, 0, 9, 8], 8, "gray"), (None, 7, "gray"),
     ):  # fmt: skip
-        loaded = data.load_images("folder", path, crop=crop, size=size, color=color)
+        loaded = data.load_images("folder", path, crop=crop, image_size=size, color=color)
         boxes = [crop] * 4 if crop else [(5, 0, 35, 30)] * 3 + [(0, 5, 30, 35)]
         mode = {"rgb": "RGB", "gray": "L"}[color]
         wanted = [
@@ -244,11 +244,15 @@ def test_what_holds_no_images_is_one_sentence_and_leaves_nothing(tmp_path, cache
     ("name", "options", "sentence"),
     [
         ("folders", {}, "got 'folders'; did you mean 'folder'?"),
-        ("digits", {"size": 64}, "size must not be set with --data=digits, got 64."),
+        ("digits", {"image_size": 64}, "image_size must not be set with --data=digits, got 64."),
         ("mnist", {"color": "rgb"}, "color must not be set with --data=mnist, got rgb."),
         ("photos", {"crop": (0, 0, 8, 8)}, "crop must not be set with --data=photos"),
-        ("photos", {"size": 301}, "size must be at most 300 with --data=photos, got 301."),
-        ("folder", {"size": 0}, "size must be at least 1, got 0."),
+        (
+            "photos",
+            {"image_size": 301},
+            "image_size must be at most 300 with --data=photos, got 301.",
+        ),
+        ("folder", {"image_size": 0}, "size must be at least 1, got 0."),
         ("folder", {"color": "grey"}, "color must be one of rgb, gray, got 'grey'."),
         ("folder", {"crop": (8, 0, 8, 8)}, "crop must be left,top,right,bottom .*, got 8,0,8,8."),
         ("folder", {"crop": (0, 8, 8)}, "crop must be left,top,right,bottom .*, got 0,8,8."),
@@ -267,7 +271,7 @@ def test_photos_hold_out_whole_scenes(monkeypatch):
     again, other = data.load_images("photos"), data.load_images("photos", seed=1)
     np.testing.assert_array_equal(images.train, again.train)
     assert (images.train != other.train).any()
-    small = data.load_images("photos", size=32, color="gray")
+    small = data.load_images("photos", image_size=32, color="gray")
     assert small.test.shape == (512, 32, 32, 1)
     # Photographs that say with each pixel which one they are, and where.
     scenes = list(data.photographs())
@@ -321,7 +325,7 @@ def test_celeb_a_is_cropped_as_in_the_paper(celeb_a, monkeypatch):
     for first in firsts:
         with Image.open(first) as image:
             assert expected(image, CROP).tobytes() in everything
-    assert data.load_images("celeb_a", size=8, color="gray").train.shape[1:] == (8, 8, 1)
+    assert data.load_images("celeb_a", image_size=8, color="gray").train.shape[1:] == (8, 8, 1)
     assert "tensorflow" not in sys.modules
 
 

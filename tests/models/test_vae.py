@@ -98,12 +98,14 @@ def test_forward_pass_meets_recorded_values(model_class, goldens, monkeypatch):
             np.testing.assert_allclose(value, expected, rtol=0, atol=1e-5, err_msg=f"{mode} {name}")
 
 
-@both
-def test_any_leading_axes_and_one_draw_per_image(model_class):
-    model = model_class(jax.random.key(0), **NARROW[model_class])
+@pytest.mark.parametrize(
+    ("model_class", "image_shape"), [(MnistVAE, (6, 10, 3)), (CelebAVAE, (8, 12, 1))]
+)
+def test_any_leading_axes_any_size_and_one_draw_per_image(model_class, image_shape):
+    model = model_class(jax.random.key(0), image_shape=image_shape, **NARROW[model_class])
     model.eval()
     run = jax.jit(lambda image, key: model(image, key=key))
-    image = jnp.zeros((2, 3, *model_class.image_shape))
+    image = jnp.zeros((2, 3, *image_shape))
     output = run(image, jax.random.key(1))
     assert output.reconstruction.shape == image.shape
     assert output.mean.shape == output.log_variance.shape == (2, 3, 5)
@@ -177,6 +179,11 @@ def test_wrong_image_shape_is_named(model_class, sides, sentence):
     model = model_class(jax.random.key(0), **NARROW[model_class])
     with pytest.raises(ValueError, match=sentence):
         model.encode(jnp.zeros((2, *sides)))
+
+
+def test_sizes_that_cannot_be_halved_are_named():
+    with pytest.raises(ValueError, match=r"multiples of 4 for CelebAVAE, got \(64, 66, 3\)"):
+        CelebAVAE(jax.random.key(0), image_shape=(64, 66, 3))
 
 
 def test_upsampling_keeps_corners_and_straight_lines():

@@ -17,8 +17,6 @@ from watson_jax.models._layers import (
     upsample_twice,
 )
 
-_COARSE = 16  # the resolution between encoder and decoder, of both models
-
 
 class VaeOutput(NamedTuple):
     """One pass through a VAE.
@@ -42,8 +40,9 @@ class _Vae(nnx.Module):
       latent_size: number of latent variables.
     """
 
-    image_shape: ClassVar[tuple[int, int, int]]
+    image_shape: tuple[int, int, int]
     latent_size: int
+    _scale: ClassVar[int]  # image pixels along a pixel between encoder and decoder
     encoder_dense: nnx.Linear
     mean: nnx.Linear
     log_variance: nnx.Linear
@@ -73,7 +72,9 @@ class _Vae(nnx.Module):
         """Returns the image that each latent stands for, pixel values in (0, 1)."""
         x = jax.nn.relu(self.decoder_dense(latent))
         x = jax.nn.relu(self.decoder_unflatten(x))
-        return jax.nn.sigmoid(self._up(x.reshape(*x.shape[:-1], _COARSE, _COARSE, -1)))
+        height, width, _ = self.image_shape
+        coarse = height // self._scale, width // self._scale
+        return jax.nn.sigmoid(self._up(x.reshape(*x.shape[:-1], *coarse, -1)))
 
     def __call__(
         self, image: Float[Array, "*batch height width channels"], *, key: PRNGKeyArray
@@ -83,6 +84,20 @@ class _Vae(nnx.Module):
         noise = jax.random.normal(key, mean.shape, mean.dtype)
         latent = mean + jnp.exp(0.5 * log_variance) * noise
         return VaeOutput(self.decode(latent), mean, log_variance)
+
+    def _coarse_pixels(self) -> int:
+        """How many pixels there are between encoder and decoder.
+
+        Raises:
+          ValueError: if `image_shape` does not allow that.
+        """
+        height, width, channels = self.image_shape
+        if height % self._scale or width % self._scale or min(height, width, channels) < 1:
+            raise ValueError(
+                f"`image_shape` must be (height, width, channels), with a height and a width that are "
+                f"multiples of {self._scale} for {type(self).__name__}, got {self.image_shape}."
+            )
+        return height * width // self._scale**2
 
     def _down(self, image: Array) -> Array:
         """From the image to features at the coarse resolution."""
@@ -94,16 +109,20 @@ class _Vae(nnx.Module):
 
 
 class MnistVAE(_Vae):
-    """Convolutional VAE for 32×32 grey images, MNIST's zero-padded by 2; the paper's by default.
+    """Convolutional VAE for small images; by default the paper's, for MNIST zero-padded to 32×32.
 
     With the default sizes it has 33,662,757 parameters; nearly all of them sit in the two dense
     layers at half resolution, so smaller `features` and `hidden` make it fast on a CPU.
 
     Args:
       key: `jax.random` key of the initial parameters.
+      image_shape: height, width and channels of the images; height and width are multiples of 2.
       latent_size: number of latent variables.
       features: channels of the convolutions at full and at half resolution.
       hidden: width of the dense layers before and after the latent.
+
+    Raises:
+      ValueError: if `image_shape` is not as described.
 
     Example:
       >>> model = MnistVAE(jax.random.key(0), features=(4, 8), hidden=16)
@@ -112,29 +131,31 @@ class MnistVAE(_Vae):
       ((5, 32, 32, 1), (5, 2))
     """
 
-    image_shape = (32, 32, 1)
+    _scale = 2
 
     def __init__(
         self,
         key: PRNGKeyArray,
         *,
+        image_shape: tuple[int, int, int] = (32, 32, 1),
         latent_size: int = 2,
         features: tuple[int, int] = (32, 64),
         hidden: int = 1024,
     ):
         fine, coarse = features
-        self.latent_size = latent_size
-        self.encoder_conv_fine = conv(1, fine)
+        self.image_shape, self.latent_size = image_shape, latent_size
+        pixels, channels = self._coarse_pixels(), image_shape[2]
+        self.encoder_conv_fine = conv(channels, fine)
         self.encoder_conv_coarse = conv(fine, coarse)
-        self.encoder_dense = dense(_COARSE * _COARSE * coarse, hidden)
+        self.encoder_dense = dense(pixels * coarse, hidden)
         self.mean = dense(hidden, latent_size)
         self.log_variance = dense(hidden, latent_size)
         self.decoder_dense = dense(latent_size, hidden)
-        self.decoder_unflatten = dense(hidden, _COARSE * _COARSE * coarse)
+        self.decoder_unflatten = dense(hidden, pixels * coarse)
         self.decoder_conv_coarse = conv(coarse, coarse)
         self.decoder_conv_fine_1 = conv(coarse, fine)
         self.decoder_conv_fine_2 = conv(fine, fine)
-        self.decoder_conv_out = conv(fine, 1)
+        self.decoder_conv_out = conv(fine, channels)
         start_as_pytorch(self, key)
 
     def _down(self, image: Array) -> Array:
@@ -149,7 +170,7 @@ class MnistVAE(_Vae):
 
 
 class CelebAVAE(_Vae):
-    """Convolutional VAE for 64×64 colour images, layer for layer the paper's by default.
+    """Convolutional VAE for photographs; by default the paper's, for 64×64 colour images.
 
     With the default sizes it has 136,348,547 parameters, nearly all in the two dense layers at quarter
     resolution. Its encoder normalises: a new model by the statistics of each batch, which also move the
@@ -158,9 +179,13 @@ class CelebAVAE(_Vae):
 
     Args:
       key: `jax.random` key of the initial parameters.
+      image_shape: height, width and channels of the images; height and width are multiples of 4.
       latent_size: number of latent variables.
       features: channels of the convolutions at full, at half and at quarter resolution.
       hidden: width of the dense layers before and after the latent.
+
+    Raises:
+      ValueError: if `image_shape` is not as described.
 
     Example:
       >>> model = CelebAVAE(jax.random.key(0), features=(4, 8, 8), hidden=16, latent_size=3)
@@ -169,34 +194,36 @@ class CelebAVAE(_Vae):
       ((5, 64, 64, 3), (5, 3))
     """
 
-    image_shape = (64, 64, 3)
+    _scale = 4
 
     def __init__(
         self,
         key: PRNGKeyArray,
         *,
+        image_shape: tuple[int, int, int] = (64, 64, 3),
         latent_size: int = 256,
         features: tuple[int, int, int] = (64, 128, 128),
         hidden: int = 2048,
     ):
         fine, middle, coarse = features
-        self.latent_size = latent_size
-        self.encoder_conv_fine = conv(3, fine)
+        self.image_shape, self.latent_size = image_shape, latent_size
+        pixels, channels = self._coarse_pixels(), image_shape[2]
+        self.encoder_conv_fine = conv(channels, fine)
         self.encoder_norm_fine = BatchNorm(fine)
         self.encoder_conv_middle = conv(fine, middle)
         self.encoder_norm_middle = BatchNorm(middle)
         self.encoder_conv_coarse = conv(middle, coarse)
-        self.encoder_dense = dense(_COARSE * _COARSE * coarse, hidden)
+        self.encoder_dense = dense(pixels * coarse, hidden)
         self.mean = dense(hidden, latent_size)
         self.log_variance = dense(hidden, latent_size)
         self.decoder_dense = dense(latent_size, hidden)
-        self.decoder_unflatten = dense(hidden, _COARSE * _COARSE * coarse)
+        self.decoder_unflatten = dense(hidden, pixels * coarse)
         # Nothing is normalised here: the authors' code makes such layers, but does not use them.
         self.decoder_conv_coarse = conv(coarse, coarse)
         self.decoder_conv_middle = conv(coarse, fine)
         self.decoder_conv_fine_1 = conv(fine, fine)
         self.decoder_conv_fine_2 = conv(fine, fine)
-        self.decoder_conv_out = conv(fine, 3)
+        self.decoder_conv_out = conv(fine, channels)
         start_as_pytorch(self, key)
 
     def _down(self, image: Array) -> Array:
