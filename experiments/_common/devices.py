@@ -16,6 +16,9 @@ from watson_jax.files import clause
 Item = TypeVar("Item")
 Ready = TypeVar("Ready")
 
+Source = Callable[[Any], tuple[jax.Array, Any]]
+"""Where batches come from: turns indices `[..., batch]` into rows on the devices and their indices."""
+
 
 def connect(coordinator: str | None, processes: int | None, process: int | None) -> None:
     """Makes several processes one run; to be called before anything else of JAX.
@@ -78,6 +81,23 @@ def memory() -> float:
     """Bytes that a device has; infinite for a CPU, which uses the host's."""
     stats = jax.local_devices()[0].memory_stats()
     return stats["bytes_limit"] if stats else math.inf
+
+
+def source(array: np.ndarray, mesh: Mesh) -> Source:
+    """Makes an array ready for batches of its rows.
+
+    The devices hold it if it takes no more than a quarter of their memory, and otherwise are given the
+    rows of each batch.
+    """
+    if array.nbytes <= memory() / 4:
+        everything = put_data(array, mesh)
+        return lambda indices: (everything, indices)
+
+    def pick(indices: Any) -> tuple[jax.Array, Any]:
+        picked = put_data(array[np.ravel(indices)], mesh)
+        return picked, np.arange(indices.size).reshape(indices.shape)
+
+    return pick
 
 
 def agreed(wish: bool) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 
 import watson_jax as wj
+from experiments._common import devices
 from experiments._common.cli import UserError, user_errors
 from watson_jax.files import atomic_write, clause, locked
 
@@ -22,6 +23,8 @@ _LIBRARIES = ("watson-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint"
 @contextlib.contextmanager
 def open_workdir(workdir: Path, config: Any, *, resume: bool, **facts: Any) -> Iterator[bool]:
     """Creates the folder, or finds in it an earlier run of the same configuration; no other may use it.
+
+    Of several processes, the first one alone does so.
 
     Args:
       workdir: the folder.
@@ -35,6 +38,9 @@ def open_workdir(workdir: Path, config: Any, *, resume: bool, **facts: Any) -> I
     Raises:
       UserError: if the folder cannot be made, holds a run that is not to go on, or is in use.
     """
+    if not devices.is_first_process():
+        yield workdir.exists()
+        return
     file = workdir / "config.json"
     record = json.loads(json.dumps(dataclasses.asdict(config) | facts))
     with contextlib.ExitStack() as stack:
@@ -128,30 +134,26 @@ def read_metrics(workdir: Path) -> list[dict[str, Any]]:
 
 
 class MetricsLog:
-    """`metrics.jsonl`: one line of JSON for each epoch."""
+    """`metrics.jsonl`: one line of JSON for each epoch, which the first process writes."""
 
-    def __init__(self, workdir: Path, rows: Sequence[dict[str, Any]], *, writes: bool = True):
+    def __init__(self, workdir: Path, rows: Sequence[dict[str, Any]]):
         """Opens the file and drops the lines of epochs that are going to be repeated.
 
         Args:
           workdir: of the run.
           rows: the lines that are to stay.
-          writes: whether this process is the one that writes.
         """
-        self._path, self._writes = workdir / "metrics.jsonl", writes
-        self.rows = list(rows)
-        if not writes:
-            return
-        with atomic_write(self._path) as file:
-            file.write("".join(json.dumps(row) + "\n" for row in self.rows).encode())
+        self._path, self.rows = workdir / "metrics.jsonl", list(rows)
+        if devices.is_first_process():
+            with atomic_write(self._path) as file:
+                file.write("".join(json.dumps(row) + "\n" for row in self.rows).encode())
 
     def add(self, row: dict[str, Any]) -> None:
         """Appends a line; it is on the disk when this returns."""
         self.rows.append(row)
-        if not self._writes:
-            return
-        with self._path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        if devices.is_first_process():
+            with self._path.open("a") as file:
+                file.write(json.dumps(row) + "\n")
 
 
 def versions() -> dict[str, str]:

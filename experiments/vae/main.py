@@ -107,7 +107,7 @@ def main() -> None:
     configs = configs_from_flags()
     # After the flags, because these imports take seconds.
     from experiments._common import devices
-    from experiments.vae.train import TerminatedError
+    from experiments._common.termination import TerminatedError
 
     devices.connect(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
     runs = {workdir_of(config, several=len(configs) > 1): config for config in configs}

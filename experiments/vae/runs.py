@@ -15,8 +15,8 @@ from jaxtyping import Float, UInt8
 from experiments._common import checkpoints
 from experiments._common.cli import UserError
 from experiments._common.workdir import read_json, read_metrics
-from experiments.vae import train
 from experiments.vae.configs import VaeConfig
+from experiments.vae.experiment import Experiment, restore, set_up
 from watson_jax.files import clause
 from watson_jax.training import TrainState, merge_model
 
@@ -37,7 +37,7 @@ class Run:
 
     workdir: Path
     config: VaeConfig
-    experiment: train.Experiment
+    experiment: Experiment
     state: TrainState
     rows: list[dict[str, Any]]
 
@@ -122,10 +122,10 @@ def load_run(workdir: Path) -> Run:
             f"{workdir} holds a run that has not finished its first epoch, or whose metrics.jsonl is "
             "damaged."
         )
-    experiment = train.set_up(config)
+    experiment = set_up(config)
     if checkpoints.latest_step(workdir) is None:
         raise UserError(f"{workdir} holds a run without a checkpoint.")
-    state = train.restore(workdir, experiment)
+    state = restore(workdir, experiment)
     rows = rows[: int(state.step) // experiment.steps_per_epoch]
     # Adam's part is twice as large as the rest, and of no more use.
     return Run(workdir, config, experiment, state._replace(opt_state=None), rows)

@@ -11,13 +11,16 @@ import jax
 import numpy as np
 
 from experiments._common import devices
-from experiments.vae import train
+from experiments._common.termination import TerminatedError, termination
 from experiments.vae.compare_figures import save_rows
 from experiments.vae.configs import VaeConfig
 from experiments.vae.data import Images
+from experiments.vae.drawing import draw
+from experiments.vae.experiment import read_images, set_up
 from experiments.vae.outcomes import labels_of
 from experiments.vae.quality import to_float
 from experiments.vae.runs import Run
+from experiments.vae.train import Sources, left_out, put_images, train_epochs
 
 _NUM_COLUMNS = 12
 
@@ -44,16 +47,16 @@ def train_side_by_side(
     """
     configs = list(runs.values())
     labels = dict(zip(runs, labels_of(configs), strict=True))
-    images = train.read_images(configs[0])
-    sources = train.put_images(images)
+    images = read_images(configs[0])
+    sources = put_images(images)
     reached: dict[Path, Run] = {}
 
     def take_turn(workdir: Path) -> None:
-        with train.left_out(labels[workdir], workdir, alone=len(runs) == 1):
+        with left_out(labels[workdir], workdir, alone=len(runs) == 1):
             reached.pop(workdir, None)  # its state is used up
             reached[workdir] = next(turns[workdir])
 
-    with train.termination() as asked_to_end, contextlib.ExitStack() as stack:
+    with termination() as asked_to_end, contextlib.ExitStack() as stack:
         turns = {
             workdir: _turns(workdir, config, images, sources, asked_to_end, resume, labels[workdir])
             for workdir, config in runs.items()
@@ -70,12 +73,12 @@ def train_side_by_side(
             if in_step and devices.is_first_process():
                 _draw(picture, {labels[w]: reached[w] for w in runs if w in reached})
         if devices.agreed(bool(asked_to_end)):  # later than the last step
-            raise train.TerminatedError("Stopped after the last epoch.")
+            raise TerminatedError("Stopped after the last epoch.")
     finished = [workdir for workdir in runs if workdir in reached]
     if devices.is_first_process():
         for workdir in finished:
             run = reached[workdir]
-            train.draw(run.experiment, run.state, workdir, run.rows)
+            draw(run.experiment, run.state, workdir, run.rows)
     return finished
 
 
@@ -83,14 +86,14 @@ def _turns(
     workdir: Path,
     config: VaeConfig,
     images: Images,
-    sources: train.Sources,
+    sources: Sources,
     asked_to_end: Sequence[int],
     resume: bool,
     label: str,
 ) -> Generator[Run]:
     """The run where it was, and after each further epoch."""
-    experiment = train.set_up(config, images)
-    for state, rows in train.train_epochs(
+    experiment = set_up(config, images)
+    for state, rows in train_epochs(
         experiment, workdir, sources, asked_to_end, resume=resume, name=f"{label}: "
     ):
         yield Run(workdir, config, experiment, state, rows)

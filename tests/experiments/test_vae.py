@@ -25,9 +25,11 @@ from PIL import Image
 
 from experiments._common import checkpoints, cli, devices
 from experiments._common.cli import UserError
+from experiments._common.termination import TerminatedError
 from experiments._common.workdir import default_workdir, open_workdir, read_metrics
 from experiments.vae import data, figures, runs, sweep, train
 from experiments.vae.configs import PRESETS, VaeConfig
+from experiments.vae.experiment import restore, set_up
 from experiments.vae.idx import read_idx
 from tests.experiments.command import assert_one_sentence, run
 from watson_jax.files import clause
@@ -96,10 +98,10 @@ def test_the_model_follows_the_images(monkeypatch, tmp_path):
 
 def test_checkpoint_restores_the_last_state(finished):
     workdir, result = finished
-    restored = train.restore(workdir, train.set_up(SMOKE))
+    restored = restore(workdir, set_up(SMOKE))
     jax.tree.map(np.testing.assert_array_equal, restored, result.state)
     with pytest.raises(FileNotFoundError, match="no checkpoint"):
-        train.restore(workdir / "elsewhere", train.set_up(SMOKE))
+        restore(workdir / "elsewhere", set_up(SMOKE))
 
 
 def test_a_run_is_never_overwritten(finished):
@@ -154,7 +156,7 @@ def test_side_by_side_each_run_is_what_it_would_be_alone(finished, tmp_path, mon
         asked_to_end[:] = [signal.SIGTERM] if len(drawn) == 1 else []
 
     monkeypatch.setattr(sweep, "_draw", draw_and_interrupt)
-    monkeypatch.setattr(train, "termination", lambda: contextlib.nullcontext(asked_to_end))
+    monkeypatch.setattr(sweep, "termination", lambda: contextlib.nullcontext(asked_to_end))
     alone = SMOKE.reconstruction_log_weight(1)
     weights = {"same": alone, "higher": alone + 1, "diverges": 200.0}
     smoke = dataclasses.replace(SMOKE, chunk_steps=4)
@@ -162,13 +164,13 @@ def test_side_by_side_each_run_is_what_it_would_be_alone(finished, tmp_path, mon
     same, higher, _ = runs
     picture = tmp_path / "side_by_side.png"
     with jax.numpy_dtype_promotion("standard"):
-        with pytest.raises(train.TerminatedError):
+        with pytest.raises(TerminatedError):
             sweep.train_side_by_side(runs, picture)
         assert 24 < checkpoints.latest_step(same) < 48
         assert checkpoints.latest_step(higher) == 24
         asked_to_end.clear()
         assert sweep.train_side_by_side(runs, picture) == [same, higher]
-        state = train.restore(same, train.set_up(runs[same]))
+        state = restore(same, set_up(runs[same]))
     assert drawn == [[1, 1], [1, 1], [2, 2]]  # again when it goes on
     jax.tree.map(np.testing.assert_array_equal, state, finished[1].state)
     assert picture.stat().st_size > 5_000
@@ -265,7 +267,7 @@ def test_a_checkpoint_counts_only_with_its_lines_of_metrics(finished, tmp_path, 
     first, second = metrics.read_text().splitlines()
     metrics.write_text(f"{first}\n{first}\n{second[:-9]}")  # two processes wrote, one was killed
     assert [row["epoch"] for row in read_metrics(workdir)] == [1]
-    assert train.restore(workdir, train.set_up(SMOKE)).step == 24
+    assert restore(workdir, set_up(SMOKE)).step == 24
     assert (
         "step 48 cannot be used (metrics.jsonl lacks lines of its epochs)"
         in capsys.readouterr().err

@@ -12,6 +12,7 @@ import pytest
 
 from experiments.vae import train
 from experiments.vae.configs import PRESETS
+from experiments.vae.experiment import restore, set_up
 
 SMOKE = PRESETS["smoke"].with_epochs(1)
 # Twenty steps with L2. With Watson-DFT one, as later ones amplify rounding.
@@ -65,7 +66,7 @@ def finish(*processes):
 def assert_same_end(folder, alone, loss):
     (config,) = (config for config in CONFIGS if config.loss == loss)
     with jax.numpy_dtype_promotion("standard"):
-        found = train.restore(folder / loss, train.set_up(config))
+        found = restore(folder / loss, set_up(config))
     expected = alone[loss]
     assert found.step == expected.step
     jax.tree.map(
