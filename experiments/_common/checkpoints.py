@@ -8,7 +8,7 @@ import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import jax
 import orbax.checkpoint as ocp
@@ -26,106 +26,131 @@ _CHECKSUMS = "checksums.json"  # of all other files of a checkpoint, as Orbax ha
 State = TypeVar("State")
 
 
-def save(workdir: Path, step: int, state: Any) -> None:
-    """Writes a pytree as the checkpoint of a step; only the last two are kept.
-
-    Checkpoints of this step or later ones are replaced: they could not be read, else the run would have
-    gone on from there.
-
-    Raises:
-      UserError: if it cannot be written.
-    """
-    needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
-    free = shutil.disk_usage(workdir).free
-    if free < needed:  # Orbax would fill the disk and say so in a hundred lines
-        raise _cannot_save(workdir, f"it needs {needed / 1e6:.1f} MB, {free / 1e6:.1f} MB are free")
-    try:
-        with _manager(workdir) as manager:
-            replaced = [there for there in manager.all_steps() if there >= step]
-            if devices.agreed(bool(replaced)):  # all processes have looked before one deletes
-                for there in replaced:
-                    manager.delete(there)
-            manager.save(step, args=ocp.args.StandardSave(_named(state)))
-        if devices.is_first_process():
-            folder = workdir / FOLDER / str(step)
-            write_json(folder / _CHECKSUMS, _checksums(folder))
-    except (OSError, ValueError) as error:  # Orbax reports a full disk as a ValueError
-        full = "RESOURCE_EXHAUSTED" in str(error)
-        raise _cannot_save(workdir, "no space is left" if full else clause(error)) from None
-
-
-def _cannot_save(workdir: Path, reason: str) -> UserError:
-    kept = latest_step(workdir) is not None
-    advice = (
-        "the last one is kept, and the same command goes on from there"
-        if kept
-        else "there is none yet, so make room or name another folder"
-    )
-    return UserError(f"--workdir={workdir} cannot take a checkpoint: {reason}; {advice}.")
-
-
 def latest_step(workdir: Path) -> int | None:
     """The step of the last checkpoint, None if there is none."""
-    if not (workdir / FOLDER).is_dir():
-        return None
-    with _manager(workdir) as manager:
-        return manager.latest_step()
+    return max(ocp.utils.checkpoint_steps(workdir / FOLDER), default=None)
 
 
-def restore(workdir: Path, template: State, *, most: int | None = None) -> State:
-    """Reads the latest checkpoint that is sound; those that are passed over are named on stderr.
+class Checkpoints:
+    """The checkpoints of a run, to be opened with `with` once for as long as it takes."""
 
-    Args:
-      workdir: of the run.
-      template: a state of the same shapes, or one of `jax.ShapeDtypeStruct`.
-      most: the last step up to which the run's other files are sound.
+    def __init__(self, workdir: Path, *, read_only: bool = False):
+        """Opens them.
 
-    Raises:
-      FileNotFoundError: if there is none.
-      UserError: if there are some, but none that can be read.
-    """
-    with _manager(workdir) as manager:
-        steps = sorted(manager.all_steps(), reverse=True)
-    if not steps:
-        raise FileNotFoundError(f"{workdir / FOLDER} holds no checkpoint.")
-    problems = []
-    for step in steps:
-        try:
-            state = _read(workdir, step, template, most)
-        except Exception as error:  # Orbax raises many types, from KeyError to json's own
-            problems.append(f"the checkpoint of step {step} cannot be used ({clause(error)})")
-            continue
-        if problems and devices.is_first_process():
-            passed_over = ", ".join(problems)
-            print(f"{workdir}: {passed_over}; that of step {step} is taken.", file=sys.stderr)
-        return state
-    raise UserError(
-        f"{workdir}: {', '.join(problems)}, and there is no earlier one; put back a copy, or start anew "
-        "in another folder."
-    )
-
-
-def _read(workdir: Path, step: int, template: State, most: int | None) -> State:
-    if most is not None and step > most:
-        raise ValueError("metrics.jsonl lacks lines of its epochs")
-    folder = workdir / FOLDER / str(step)
-    # Before Orbax reads, which leaves hundreds of lines from its threads where it fails.
-    if (folder / _CHECKSUMS).exists():
-        expected, found = json.loads((folder / _CHECKSUMS).read_text()), _checksums(folder)
-        for name, checksum in expected.items():
-            if found.get(name) != checksum:
-                raise ValueError(f"its file {name} is {'damaged' if name in found else 'missing'}")
-    target: Any = jax.tree.map(ocp.utils.to_shape_dtype_struct, _named(template))
-    with _manager(workdir) as manager:
-        arrays = manager.restore(step, args=ocp.args.StandardRestore(target))
-    for name, expected in target.items():  # Orbax makes any shape of any other
-        if arrays[name].shape != expected.shape:
-            raise ValueError(
-                f"its array {name} has the shape {arrays[name].shape}, expected {expected.shape}: the "
-                "data have another size now"
+        Args:
+          workdir: of the run.
+          read_only: whether they are only looked at; then nothing is made if there is no run.
+        """
+        self._workdir = workdir
+        with _quiet():
+            options = ocp.CheckpointManagerOptions(
+                max_to_keep=KEEP,
+                read_only=read_only,
+                # Written while the program waits: a run that has ended has its checkpoint.
+                enable_async_checkpointing=False,
             )
-    leaves = [arrays[name] for name in _named(template)]
-    return jax.tree.unflatten(jax.tree.structure(template), leaves)
+            self._manager = ocp.CheckpointManager(
+                (workdir / FOLDER).absolute(),
+                options=options,
+                # Else Orbax takes it from the first checkpoint that it reads, damaged or not.
+                item_handlers=ocp.StandardCheckpointHandler(),
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with _quiet():
+            self._manager.close()
+
+    def save(self, step: int, state: Any) -> None:
+        """Writes a pytree as the checkpoint of a step; only the last two are kept.
+
+        Checkpoints of this step or later ones are replaced: they could not be read, else the run would
+        have gone on from there.
+
+        Raises:
+          UserError: if it cannot be written.
+        """
+        needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+        free = shutil.disk_usage(self._workdir).free
+        if free < needed:  # Orbax would fill the disk and say so in a hundred lines
+            raise self._cannot_save(f"it needs {needed / 1e6:.1f} MB, {free / 1e6:.1f} MB are free")
+        try:
+            with _quiet():
+                replaced = [there for there in self._manager.all_steps() if there >= step]
+                if devices.agreed(bool(replaced)):  # all processes have looked before one deletes
+                    for there in replaced:
+                        self._manager.delete(there)
+                self._manager.save(step, args=ocp.args.StandardSave(_named(state)))
+            if devices.is_first_process():
+                folder = self._workdir / FOLDER / str(step)
+                write_json(folder / _CHECKSUMS, _checksums(folder))
+        except (OSError, ValueError) as error:  # Orbax reports a full disk as a ValueError
+            full = "RESOURCE_EXHAUSTED" in str(error)
+            raise self._cannot_save("no space is left" if full else clause(error)) from None
+
+    def _cannot_save(self, reason: str) -> UserError:
+        advice = (
+            "there is none yet, so make room or name another folder"
+            if latest_step(self._workdir) is None
+            else "the last one is kept, and the same command goes on from there"
+        )
+        return UserError(f"--workdir={self._workdir} cannot take a checkpoint: {reason}; {advice}.")
+
+    def restore(self, template: State, *, most: int | None = None) -> State:
+        """Reads the latest checkpoint that is sound; those that are passed over are named on stderr.
+
+        Args:
+          template: a state of the same shapes, or one of `jax.ShapeDtypeStruct`.
+          most: the last step up to which the run's other files are sound.
+
+        Raises:
+          FileNotFoundError: if there is none.
+          UserError: if there are some, but none that can be read.
+        """
+        steps = sorted(self._manager.all_steps(), reverse=True)
+        if not steps:
+            raise FileNotFoundError(f"{self._workdir / FOLDER} holds no checkpoint.")
+        problems = []
+        for step in steps:
+            try:
+                state = self._read(step, template, most)
+            except Exception as error:  # Orbax raises many types, from KeyError to json's own
+                problems.append(f"the checkpoint of step {step} cannot be used ({clause(error)})")
+                continue
+            if problems and devices.is_first_process():
+                passed_over = ", ".join(problems)
+                text = f"{self._workdir}: {passed_over}; that of step {step} is taken."
+                print(text, file=sys.stderr)
+            return state
+        raise UserError(
+            f"{self._workdir}: {', '.join(problems)}, and there is no earlier one; put back a copy, or "
+            "start anew in another folder."
+        )
+
+    def _read(self, step: int, template: State, most: int | None) -> State:
+        if most is not None and step > most:
+            raise ValueError("metrics.jsonl lacks lines of its epochs")
+        folder = self._workdir / FOLDER / str(step)
+        # Before Orbax reads, which leaves hundreds of lines from its threads where it fails.
+        if (folder / _CHECKSUMS).exists():
+            expected, found = json.loads((folder / _CHECKSUMS).read_text()), _checksums(folder)
+            for name, checksum in expected.items():
+                if found.get(name) != checksum:
+                    state = "damaged" if name in found else "missing"
+                    raise ValueError(f"its file {name} is {state}")
+        target: Any = jax.tree.map(ocp.utils.to_shape_dtype_struct, _named(template))
+        with _quiet():
+            arrays = self._manager.restore(step, args=ocp.args.StandardRestore(target))
+        for name, expected in target.items():  # Orbax makes any shape of any other
+            if arrays[name].shape != expected.shape:
+                raise ValueError(
+                    f"its array {name} has the shape {arrays[name].shape}, expected {expected.shape}: "
+                    "the data have another size now"
+                )
+        leaves = [arrays[name] for name in _named(template)]
+        return jax.tree.unflatten(jax.tree.structure(template), leaves)
 
 
 def _checksums(folder: Path) -> dict[str, int]:
@@ -147,16 +172,12 @@ def _named(state: Any) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _manager(workdir: Path) -> Iterator[ocp.CheckpointManager]:
-    # Written while the program waits: a run that has ended has its checkpoint.
-    options = ocp.CheckpointManagerOptions(max_to_keep=KEEP, enable_async_checkpointing=False)
+def _quiet() -> Iterator[None]:
+    """Keeps from the terminal what Orbax logs as errors, as it raises them too."""
     verbosity = logging.get_verbosity()
-    logging.set_verbosity(logging.FATAL)  # What Orbax logs as errors it raises too
+    logging.set_verbosity(logging.FATAL)
     try:
-        with (
-            contextlib.redirect_stderr(io.StringIO()),  # where its threads leave tracebacks
-            ocp.CheckpointManager((workdir / FOLDER).absolute(), options=options) as manager,
-        ):
-            yield manager
+        with contextlib.redirect_stderr(io.StringIO()):  # where its threads leave tracebacks
+            yield
     finally:
         logging.set_verbosity(verbosity)

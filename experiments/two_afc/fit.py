@@ -13,7 +13,7 @@ import optax
 import tqdm
 
 import watson_jax as wj
-from experiments._common import checkpoints
+from experiments._common.checkpoints import Checkpoints, latest_step
 from experiments._common.cli import UserError, user_errors
 from experiments._common.workdir import MetricsLog, open_workdir, read_metrics, write_json
 from experiments.two_afc.configs import FitConfig
@@ -96,13 +96,14 @@ def fit_and_evaluate(config: FitConfig, workdir: Path, *, resume: bool = True) -
         raise UserError(
             f"batch_size must be at most {len(data['train'])}, got {config.batch_size}."
         )
-    with open_workdir(workdir, config, resume=resume) as there:
-        return _fit(config, workdir, data, params, loss, steps, resume=there)
+    with open_workdir(workdir, config, resume=resume) as there, Checkpoints(workdir) as saved:
+        return _fit(config, workdir, saved, data, params, loss, steps, resume=there)
 
 
 def _fit(
     config: FitConfig,
     workdir: Path,
+    saved: Checkpoints,
     data: dict[str, TwoAfcData],
     params: Any,
     loss: Fittable,
@@ -131,8 +132,8 @@ def _fit(
     score_batch = jax.jit(lambda learned, batch: scores(learned, train.to_triplets(batch)))
 
     lines = read_metrics(workdir) if resume else []
-    if resume and checkpoints.latest_step(workdir) is not None:
-        trials = checkpoints.restore(workdir, trials, most=len(lines) * steps)
+    if resume and latest_step(workdir) is not None:
+        trials = saved.restore(trials, most=len(lines) * steps)
     done = int(trials.step)
     log = MetricsLog(workdir, lines[: done // steps])
     started = time.perf_counter()
@@ -156,7 +157,7 @@ def _fit(
             row["seconds"] = round(time.perf_counter() - started, 2)
             # Saved before it is shown, so that what was seen is kept.
             log.add(row)
-            checkpoints.save(workdir, row["step"], trials)
+            saved.save(row["step"], trials)
             bar.set_postfix(_summary(row))
 
     learned = trials.learned._replace(metric=loss.finish(trials.learned.metric))

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 
 import watson_jax as wj
-from experiments._common import checkpoints
+from experiments._common.checkpoints import Checkpoints
 from experiments._common.cli import UserError, user_errors
 from experiments._common.workdir import read_metrics
 from experiments.vae.configs import VaeConfig
@@ -119,15 +119,16 @@ def set_up(config: VaeConfig, images: Images | None = None) -> Experiment:
 
 def restore(workdir: Path, experiment: Experiment) -> TrainState:
     """The state of a run at its last checkpoint, for those who look at it afterwards."""
-    return restore_checkpoint(workdir, experiment, read_metrics(workdir))[0]
+    with Checkpoints(workdir, read_only=True) as saved:
+        return restore_checkpoint(saved, experiment, read_metrics(workdir))[0]
 
 
 def restore_checkpoint(
-    workdir: Path, experiment: Experiment, rows: list[dict[str, Any]]
+    saved: Checkpoints, experiment: Experiment, rows: list[dict[str, Any]]
 ) -> tuple[TrainState, dict[str, np.ndarray]]:
     """The last checkpoint whose epochs all have their line of metrics."""
     most = (len(rows) + 1) * experiment.steps_per_epoch - 1
-    return checkpoints.restore(workdir, first_checkpoint(experiment), most=most)
+    return saved.restore(first_checkpoint(experiment), most=most)
 
 
 def first_checkpoint(experiment: Experiment) -> tuple[TrainState, dict[str, np.ndarray]]:

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from experiments._common import checkpoints
+from experiments._common.checkpoints import latest_step
 from experiments._common.cli import UserError
 from experiments._common.workdir import read_json, read_metrics
 from experiments.vae.configs import VaeConfig
@@ -123,7 +123,7 @@ def load_run(workdir: Path) -> Run:
             "damaged."
         )
     experiment = set_up(config)
-    if checkpoints.latest_step(workdir) is None:
+    if latest_step(workdir) is None:
         raise UserError(f"{workdir} holds a run without a checkpoint.")
     state = restore(workdir, experiment)
     rows = rows[: int(state.step) // experiment.steps_per_epoch]

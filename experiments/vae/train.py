@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 import tqdm
 
-from experiments._common import checkpoints, devices
+from experiments._common import devices
+from experiments._common.checkpoints import Checkpoints, latest_step
 from experiments._common.cli import UserError
 from experiments._common.termination import TerminatedError, termination
 from experiments._common.workdir import MetricsLog, open_workdir, read_metrics
@@ -68,7 +69,7 @@ def left_out(name: str, workdir: Path, *, alone: bool) -> Iterator[None]:
     except (UserError, NonFiniteError) as error:
         problem = str(error)
         if isinstance(error, NonFiniteError):
-            kept = checkpoints.latest_step(workdir) is not None
+            kept = latest_step(workdir) is not None
             found = f" {workdir} keeps the last good checkpoint." if kept else ""
             problem = f"{error}{found} A lower --set=learning_rate=… may help."
         if alone or (isinstance(error, UserError) and jax.process_count() > 1):
@@ -168,10 +169,11 @@ def train_epochs(
     facts = {"log_weight": experiment.log_weight}
     with contextlib.ExitStack() as stack:
         there = stack.enter_context(open_workdir(workdir, config, resume=resume, **facts))
+        saved = stack.enter_context(Checkpoints(workdir))
         state, epoch_metrics = first_checkpoint(experiment)
         lines = read_metrics(workdir) if there else []
-        if there and checkpoints.latest_step(workdir) is not None:
-            state, epoch_metrics = restore_checkpoint(workdir, experiment, lines)
+        if there and latest_step(workdir) is not None:
+            state, epoch_metrics = restore_checkpoint(saved, experiment, lines)
             epoch_metrics = {metric: np.array(x) for metric, x in epoch_metrics.items()}
         first_step = int(state.step)
         state, loss_params = devices.put((state, experiment.loss.params), mesh)
@@ -202,7 +204,7 @@ def train_epochs(
                 bar.update(rows.size)
                 # At the end of an epoch, the next one stops: its line is still to be written.
                 if int(state.step) % steps and devices.agreed(bool(asked_to_end)):
-                    checkpoints.save(workdir, int(state.step), (state, epoch_metrics))
+                    saved.save(int(state.step), (state, epoch_metrics))
                     raise TerminatedError(f"Stopped at step {int(state.step)}.")
             step = int(state.step)
             entry: dict[str, Any] = {"epoch": epoch + 1, "step": step}
@@ -211,7 +213,7 @@ def train_epochs(
             entry |= {"learning_rate": float(experiment.schedule(step - 1))}
             entry |= {"seconds": round(time.perf_counter() - started, 2)}
             log.add(entry)
-            checkpoints.save(workdir, step, (state, epoch_metrics))
+            saved.save(step, (state, epoch_metrics))
             paused = time.perf_counter()
             yield state, log.rows
             started += time.perf_counter() - paused  # the turns of others

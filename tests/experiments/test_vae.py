@@ -23,7 +23,8 @@ import pytest
 from absl import flags
 from PIL import Image
 
-from experiments._common import checkpoints, cli, devices
+from experiments._common import cli, devices
+from experiments._common.checkpoints import Checkpoints, latest_step
 from experiments._common.cli import UserError
 from experiments._common.termination import TerminatedError
 from experiments._common.workdir import default_workdir, open_workdir, read_metrics
@@ -131,7 +132,7 @@ def test_a_killed_run_ends_as_one_that_was_not(finished, tmp_path):
     _, messages = process.communicate()
     assert process.returncode == 128 + signal.SIGTERM
     assert "The same command goes on from there." in messages
-    step = checkpoints.latest_step(workdir)
+    step = latest_step(workdir)
     assert 0 < step < 24
 
     process = start_smoke(workdir)
@@ -166,8 +167,8 @@ def test_side_by_side_each_run_is_what_it_would_be_alone(finished, tmp_path, mon
     with jax.numpy_dtype_promotion("standard"):
         with pytest.raises(TerminatedError):
             sweep.train_side_by_side(runs, picture)
-        assert 24 < checkpoints.latest_step(same) < 48
-        assert checkpoints.latest_step(higher) == 24
+        assert 24 < latest_step(same) < 48
+        assert latest_step(higher) == 24
         asked_to_end.clear()
         assert sweep.train_side_by_side(runs, picture) == [same, higher]
         state = restore(same, set_up(runs[same]))
@@ -204,20 +205,15 @@ def test_what_is_used_next_is_prepared_meanwhile():
 
 
 def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch):
-    state = {"x": np.zeros(10_000_000)}
-    with monkeypatch.context() as patch:
-        patch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10_000_000))
-        with pytest.raises(
-            UserError, match=r"it needs 80.0 MB, 10.0 MB are free; there is none yet, so make room"
-        ):
-            checkpoints.save(tmp_path, 1, state)
-    checkpoints.save(tmp_path, 1, {"x": np.zeros(3)})
+    state, needed = {"x": np.zeros(10_000_000)}, "it needs 80.0 MB, 10.0 MB are free"
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10_000_000))
-    with pytest.raises(
-        UserError, match=r"it needs 80.0 MB, 10.0 MB are free; the last one is kept"
-    ):
-        checkpoints.save(tmp_path, 2, state)
-    assert checkpoints.latest_step(tmp_path) == 1
+    with Checkpoints(tmp_path) as saved:
+        with pytest.raises(UserError, match=f"{needed}; there is none yet, so make room"):
+            saved.save(1, state)
+        saved.save(1, {"x": np.zeros(3)})
+        with pytest.raises(UserError, match=f"{needed}; the last one is kept"):
+            saved.save(2, state)
+    assert latest_step(tmp_path) == 1
 
 
 def cut(path):
@@ -239,24 +235,29 @@ def cut(path):
 )  # fmt: skip
 def test_a_damaged_checkpoint_is_passed_over_and_named(damage, reason, tmp_path, capsys):
     states = [{"x": np.random.default_rng(step).random((50, 40))} for step in range(4)]
-    for step in (1, 2):
-        checkpoints.save(tmp_path, step, states[step])
+    with Checkpoints(tmp_path) as saved:
+        for step in (1, 2):
+            saved.save(step, states[step])
     damage(tmp_path / "checkpoints" / "2")
-    found = checkpoints.restore(tmp_path, states[0])
+    with Checkpoints(tmp_path) as saved:
+        found = saved.restore(states[0])
+        # The run goes on and replaces it.
+        saved.save(2, states[3])
+        np.testing.assert_array_equal(saved.restore(states[0])["x"], states[3]["x"])
     np.testing.assert_array_equal(found["x"], states[1]["x"])
     said = capsys.readouterr().err
     assert re.search(f"the checkpoint of step 2 cannot be used .*{reason}.*; that of step 1", said)
     assert said.count("\n") == 1
     assert ".." not in said
-    # The run goes on and replaces it.
-    checkpoints.save(tmp_path, 2, states[3])
-    np.testing.assert_array_equal(checkpoints.restore(tmp_path, states[0])["x"], states[3]["x"])
     for step in (1, 2):
         damage(tmp_path / "checkpoints" / str(step))
-    with pytest.raises(
-        UserError, match=r"step 2 cannot be used .* step 1 cannot .*start anew"
-    ) as info:
-        checkpoints.restore(tmp_path, states[0])
+    with (
+        Checkpoints(tmp_path, read_only=True) as saved,
+        pytest.raises(
+            UserError, match=r"step 2 cannot be used .* step 1 cannot .*start anew"
+        ) as info,
+    ):
+        saved.restore(states[0])
     assert "\n" not in str(info.value)
 
 
@@ -306,14 +307,15 @@ def test_a_failed_write_is_one_sentence(tmp_path):
 import resource, sys
 from pathlib import Path
 import numpy as np
-from experiments._common import checkpoints, cli
+from experiments._common.checkpoints import Checkpoints
+from experiments._common.cli import UserError
 
-workdir = Path(sys.argv[1])
-checkpoints.save(workdir, 1, {"x": np.zeros(3)})
-resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
 try:
-    checkpoints.save(workdir, 2, {"x": np.random.default_rng(0).random(100_000)})
-except cli.UserError as error:
+    with Checkpoints(Path(sys.argv[1])) as saved:
+        saved.save(1, {"x": np.zeros(3)})
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+        saved.save(2, {"x": np.random.default_rng(0).random(100_000)})
+except UserError as error:
     print(error)
 """
     done = subprocess.run(
@@ -321,7 +323,7 @@ except cli.UserError as error:
     )
     assert re.search("cannot take a checkpoint: .*File too large", done.stdout)
     assert "Traceback" not in done.stderr
-    assert checkpoints.latest_step(tmp_path) == 1
+    assert latest_step(tmp_path) == 1
 
 
 def test_divergence_stops_the_run_and_names_the_step(tmp_path):
