@@ -80,13 +80,11 @@ def read_json(file: Path) -> dict[str, Any]:
     return record
 
 
-def default_workdir(first: Path, config: Any, *, resume: bool) -> Path:
+def default_workdir(first: Path, config: Any = None, *, resume: bool = False) -> Path:
     """The first of runs/name, runs/name-2, … that is not there yet, or holds this very run to resume."""
-    path, number = first, 1
-    while path.exists() and not (resume and holds_run(path, config)):
-        number += 1
-        path = first.with_name(f"{first.name}-{number}")
-    return path
+    numbers = map(str, itertools.count(2))
+    paths = itertools.chain([first], (first.with_name(f"{first.name}-{n}") for n in numbers))
+    return next(path for path in paths if not path.exists() or (resume and holds_run(path, config)))
 
 
 def holds_run(workdir: Path, config: Any) -> bool:

@@ -14,6 +14,7 @@ from experiments.two_afc.data import CsvTable
 from experiments.two_afc.evaluate import check_names, check_workdir, load_candidates
 from experiments.two_afc.scoring import check_images, distances
 from watson_jax.datasets import load_scores_csv
+from watson_jax.tables import format_table
 
 MEASURES = ("SRCC", "KRCC", "PLCC")
 
@@ -62,14 +63,11 @@ def correlate_losses(
         found[one.name] = {measure: [trial[measure] for trial in trials] for measure in MEASURES}
     with user_errors(rename={str(workdir): f"--workdir={workdir}"}):
         workdir.mkdir(parents=True, exist_ok=True)
-    width = max(map(len, found))
     print(
         f"{table.path}, {split}, {color}: {data!r}; correlations of closeness and quality, 1 is best"
     )
-    print(" " * width + "".join(f"{measure:>8}" for measure in MEASURES))
-    for name, measures in found.items():
-        means = "".join(f"{np.mean(measures[measure]):8.3f}" for measure in MEASURES)
-        print(f"{name:<{width}}{means}")
+    rows = ([name, *(f"{np.mean(m[k]):.3f}" for k in MEASURES)] for name, m in found.items())
+    print(format_table(["", *MEASURES], rows))
     write_json(
         workdir / "scores.json",
         {"versions": versions(), "data": str(table.path), "split": split, "color": color}

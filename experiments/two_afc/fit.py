@@ -97,17 +97,17 @@ def fit_and_evaluate(config: FitConfig, workdir: Path, *, resume: bool = True) -
             f"batch_size must be at most {len(data['train'])}, got {config.batch_size}."
         )
     with open_workdir(workdir, config, resume=resume) as there, Checkpoints(workdir) as saved:
-        return _fit(config, workdir, saved, data, params, loss, steps, resume=there)
+        return _fit(config, workdir, data, params, loss, steps, saved, resume=there)
 
 
 def _fit(
     config: FitConfig,
     workdir: Path,
-    saved: Checkpoints,
     data: dict[str, TwoAfcData],
     params: Any,
     loss: Fittable,
     steps: int,
+    saved: Checkpoints,
     *,
     resume: bool,
 ) -> Result:

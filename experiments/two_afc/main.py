@@ -64,12 +64,10 @@ def main() -> None:
     from experiments.two_afc.fit import fit_and_evaluate
     from watson_jax.training import NonFiniteError
 
-    first = Path("runs") / f"fit-{config.loss}-{config.color}-{config.data}"
-    workdir = (
-        Path(_WORKDIR.value).expanduser()
-        if _WORKDIR.value
-        else default_workdir(first, config, resume=_RESUME.value)
-    )
+    first = Path("runs", f"fit-{config.loss}-{config.color}-{config.data}")
+    workdir = Path(
+        _WORKDIR.value or default_workdir(first, config, resume=_RESUME.value)
+    ).expanduser()
     try:
         fit_and_evaluate(config, workdir, resume=_RESUME.value)
     except NonFiniteError as error:

@@ -55,25 +55,17 @@ _WORKDIR = flags.DEFINE_string(
 )
 
 
-def new_workdir() -> Path:
-    """The first of runs/scores-bapps-rgb, runs/scores-bapps-rgb-2, … that is not there yet."""
-    first = Path("runs") / f"scores-{_DATA.value}-{_COLOR.value}"
-    path, number = first, 1
-    while path.exists():
-        number += 1
-        path = first.with_name(f"{first.name}-{number}")
-    return path
-
-
 def main() -> None:
     """Reads the flags and scores."""
     # After the flags, because these imports take seconds.
+    from experiments._common.workdir import default_workdir
     from experiments.two_afc.evaluate import score_losses
 
     table = csv_table(
         _DATA.value, _CSV.value, _CSV_SIZE.value, _CSV_FIT.value, _CSV_LOWER_IS_BETTER.value
     )
-    workdir = Path(_WORKDIR.value).expanduser() if _WORKDIR.value else new_workdir()
+    default = Path("runs", f"scores-{_DATA.value}-{_COLOR.value}")
+    workdir = Path(_WORKDIR.value or default_workdir(default)).expanduser()
     if table is not None and table.has_scores():
         from experiments.two_afc.correlations import correlate_losses
 

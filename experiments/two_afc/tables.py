@@ -10,11 +10,13 @@ from typing import Any, Literal
 
 import numpy as np
 
+from experiments._common import repeats
 from experiments._common.workdir import write_json
 from experiments.two_afc.data import NOTES
 from experiments.two_afc.published import published_scores
 from experiments.two_afc.scoring import ALL, MEAN, Judgements, members_of, reference_scores
 from watson_jax.datasets import TwoAfcData
+from watson_jax.tables import format_table
 
 AGREEMENT, PRECISION = "agreement with people", "mean average precision"
 
@@ -42,13 +44,11 @@ class Row:
 
     def mean(self, column: str) -> float | None:
         """Over trials."""
-        return float(np.mean(self.scores[column])) if column in self.scores else None
+        return repeats.mean(self.scores[column]) if column in self.scores else None
 
     def std(self, column: str) -> float | None:
         """Over trials, with n - 1; None for one trial."""
-        if self.trials < 2 or column not in self.scores:
-            return None
-        return float(np.std(self.scores[column], ddof=1))
+        return repeats.std(self.scores[column]) if column in self.scores else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,22 +92,20 @@ class ScoreTable:
 
     def format(self, width: int = 100) -> str:
         """The table as text, in blocks of columns that are `width` characters wide if they can be."""
-        columns = (MEAN, *self.records)
-        heads = max(len(column.split()) for column in columns)
-        names = [""] * heads + [_row_name(row) for row in self.rows]
-        left = max(map(len, names))
-        blocks = [f"{self.title}: {self.measure} in %", *filter(None, [self.note])]
-        lines: list[str] = []
-        for column in columns:
-            words = column.split()  # one below the other
-            cells = [""] * (heads - len(words)) + words + [_cell(row, column) for row in self.rows]
-            wide = max(map(len, cells))
-            if lines and len(lines[0]) + 2 + wide > width:
-                blocks.append(_joined(lines))
-                lines = []
-            lines = lines or [f"{name:<{left}}" for name in names]
-            lines = [f"{line}  {cell:>{wide}}" for line, cell in zip(lines, cells, strict=True)]
-        return "\n\n".join([*blocks, _joined(lines)])
+        columns, names = [MEAN, *self.records], [_row_name(row) for row in self.rows]
+        cells = {c: [repeats.cell(row.scores.get(c), 1) for row in self.rows] for c in columns}
+        # A column is as wide as the widest; its name goes to several lines.
+        widest = max(len(text) for c in columns for text in (*c.split(), *cells[c]))
+        number = max(1, (width - max(map(len, names))) // (widest + 2))
+        blocks = [
+            format_table(
+                ["", *(c.replace(" ", "\n") for c in some)],
+                zip(names, *(cells[c] for c in some), strict=True),
+            )
+            for some in (columns[i : i + number] for i in range(0, len(columns), number))
+        ]
+        title = f"{self.title}: {self.measure} in %"
+        return "\n\n".join([title, *filter(None, [self.note]), *blocks])
 
 
 def make_table(
@@ -162,21 +160,10 @@ def write_csv(path: Path, tables: Sequence[ScoreTable]) -> None:
         writer.writerows(lines)
 
 
-def _joined(lines: Sequence[str]) -> str:
-    return "\n".join(line.rstrip() for line in lines if line.strip())
-
-
 def _row_name(row: Row) -> str:
     if row.kind == "published":
         return "  as published"
     return f"{row.name} ({row.trials} trials)" if row.trials > 1 else row.name
-
-
-def _cell(row: Row, column: str) -> str:
-    mean, std = row.mean(column), row.std(column)
-    if mean is None:
-        return "-"
-    return f"{mean:.1f}" if std is None else f"{mean:.1f} ±{std:.1f}"
 
 
 def _round(x: Any) -> Any:

@@ -28,23 +28,15 @@ _LOSSES = flags.DEFINE_list(
 )
 
 
-def new_workdir() -> Path:
-    """The first of runs/compare, runs/compare-2, … that is not there yet."""
-    path, number = Path("runs") / "compare", 1
-    while path.exists():
-        number += 1
-        path = path.with_name(f"compare-{number}")
-    return path
-
-
 def main() -> None:
     """Reads the flags and compares."""
     if not _RUNS.value:
         raise cli.UserError("--runs must name folders of finished runs, got none.")
     # After the flags, because these imports take seconds.
+    from experiments._common.workdir import default_workdir
     from experiments.vae.comparison import compare
 
-    workdir = Path(_WORKDIR.value).expanduser() if _WORKDIR.value else new_workdir()
+    workdir = Path(_WORKDIR.value or default_workdir(Path("runs", "compare"))).expanduser()
     compare(_RUNS.value, workdir, number=_NUMBER.value, losses=_LOSSES.value)
 
 

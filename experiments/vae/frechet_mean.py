@@ -20,6 +20,7 @@ from experiments.vae.compare_figures import save_rows
 from experiments.vae.data import DATA_NAMES, load_images
 from experiments.vae.groups import frechet_means, similar_images
 from experiments.vae.quality import make_losses, sharpness, to_float
+from watson_jax.tables import format_table
 
 _DATA = flags.DEFINE_string("data", "digits", f"Data set: one of {', '.join(DATA_NAMES)}.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Its folder, as for experiments.vae.main.")
@@ -52,7 +53,7 @@ def main() -> None:
     workdir = Path(_WORKDIR.value).expanduser()
     workdir.mkdir(parents=True, exist_ok=True)
 
-    table = [["images in a group", *losses]]
+    rows = []
     with tqdm.tqdm(total=len(sizes) * len(losses), unit="fit") as bar:
         for size in sizes:
             groups = similar_images(images, size, _GROUPS.value, _SEED.value)
@@ -62,10 +63,9 @@ def main() -> None:
                 means[name] = np.asarray(found)
                 bar.update()
             sharp = [sharpness(x, images[:_REFERENCE]) for x in means.values()]
-            table.append([str(size), *(f"{value:.2f}" for value in sharp)])
+            rows.append([str(size), *(f"{value:.2f}" for value in sharp)])
     print("\nSharpness of Fréchet means, relative to the data:")
-    for row in table:
-        print("".join(f"{cell:>22}" for cell in row))
+    print(format_table(["images in a group", *losses], rows))
     path = workdir / "frechet_means.png"
     save_rows(
         path,

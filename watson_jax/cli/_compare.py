@@ -18,8 +18,8 @@ from jaxtyping import Float
 import watson_jax as wj
 from watson_jax.cli import UsageError, find_loss
 from watson_jax.cli._output import (
+    format_records,
     format_summary,
-    format_table,
     summarize,
     write_json,
     write_records,
@@ -200,7 +200,7 @@ def _write(form: str, pairs: Sequence[Pair], distances: dict[str, np.ndarray]) -
     names = [pair.name for pair in pairs]
     summary = summarize(names, distances)
     if form == "table":
-        print(format_table(records(pair=[plain(name) for name in names])))
+        print(format_records(records(pair=[plain(name) for name in names])))
         if len(pairs) > 1:
             print(f"\n{len(pairs)} pairs\n{format_summary(summary)}")
         return

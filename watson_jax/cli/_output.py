@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from watson_jax.tables import format_table, terminal_width
+
 _WORST = 5
 
 Record = Mapping[str, Any]
@@ -25,19 +27,17 @@ def write_records(records: Sequence[Record], form: str) -> None:
         writer.writeheader()
         writer.writerows(records)
     else:
-        print(format_table(records))
+        print(format_records(records))
 
 
-def format_table(records: Sequence[Record]) -> str:
-    """Text in columns, numbers to the right."""
-    columns = []
-    for name in records[0]:
-        values = [record[name] for record in records]
-        is_number = all(isinstance(value, float) for value in values)
-        cells = [name, *(f"{v:.6g}" if is_number else str(v) for v in values)]
-        width = max(map(len, cells))
-        columns.append([c.rjust(width) if is_number else c.ljust(width) for c in cells])
-    return "\n".join("  ".join(cells).rstrip() for cells in zip(*columns, strict=True))
+def format_records(records: Sequence[Record]) -> str:
+    """Text in columns, numbers flush right."""
+    texts = [i for i, value in enumerate(records[0].values()) if not isinstance(value, float)]
+    rows = (
+        [f"{v:.6g}" if isinstance(v, float) else str(v) for v in record.values()]
+        for record in records
+    )
+    return format_table(list(records[0]), rows, left=texts, width=terminal_width())
 
 
 def summarize(names: Sequence[str], distances: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
@@ -65,7 +65,7 @@ def format_summary(summary: Sequence[Record]) -> str:
         }
         for record in summary
     ]
-    return format_table(rows)
+    return format_records(rows)
 
 
 def write_json(records: Sequence[Record], summary: Sequence[Record]) -> None:

@@ -8,15 +8,16 @@ from jaxtyping import Array, Float
 
 from watson_jax._checks import check_floating
 
+LUMA = (0.299, 0.587, 0.114)
 # Rows Y, Cb, Cr; columns R, G, B. The chroma rows add up to 0.
 YCBCR_MATRIX = np.array(
     [
-        [0.299, 0.587, 0.114],
+        LUMA,
         [-0.1687, -0.3313, 0.5],
         [0.5, -0.4187, -0.0813],
     ]
 )
-LUMA_WEIGHTS = YCBCR_MATRIX[0].astype(np.float32)
+LUMA_WEIGHTS = np.array(LUMA, np.float32)
 """What makes the luma of R, G and B: `image @ LUMA_WEIGHTS`."""
 
 
@@ -52,7 +53,7 @@ def ycbcr_planes(
     # Split and not indexed: the transpose puts colours together instead of adding up padded ones, which
     # takes a CPU three times as long.
     red, green, blue = (color[..., 0] for color in jnp.split(image, 3, axis=-1))
-    luma = 0.299 * red + 0.587 * green + 0.114 * blue
+    luma = LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
     # As differences, so that the chroma of a grey pixel is exactly 0.5 and not 0.5 with rounding
     # errors, whose phase would count.
     chroma_blue = 0.1687 * (blue - red) + 0.3313 * (blue - green) + 0.5

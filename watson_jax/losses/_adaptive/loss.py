@@ -13,13 +13,14 @@ from jaxtyping import Array, Float
 from watson_jax._checks import check_pair
 from watson_jax.losses._adaptive.params import AdaptiveParams
 from watson_jax.losses._adaptive.robust import general_robust_loss, robust_log_partition
+from watson_jax.transforms._color import LUMA
 from watson_jax.transforms._dct import dct_matrix
 
 # Rows Y, U, V; columns R, G, B; times the factor that makes the determinant 1, so that the likelihood
 # of pixels is that of their colours.
 YUV_MATRIX = 1.580227820074 * np.array(
     [
-        [0.299, 0.587, 0.114],
+        LUMA,
         [-0.14714119, -0.28886916, 0.43601035],
         [0.61497538, -0.51496512, -0.10001026],
     ]
