@@ -51,7 +51,7 @@ def check_pair(
     return spread_alike(image.astype(dtype), reference.astype(dtype))
 
 
-def check_floating(name: str, x: Any, kind: Any = jnp.floating) -> None:
+def check_floating(name: str, x: Any, kind: Any = jnp.floating) -> jax.Array:
     """Raises a `TypeError` unless `x` is an array of floats, or of another `kind` of numbers."""
     if not hasattr(x, "dtype") or not hasattr(x, "shape"):
         raise TypeError(f"`{name}` must be an array, got {type(x).__name__}.")
@@ -62,6 +62,7 @@ def check_floating(name: str, x: Any, kind: Any = jnp.floating) -> None:
             f"`{name}` must be floating point{' in [0, 1]' * is_image}, got {x.dtype}"
             f"{'; divide 8-bit images by 255' * (is_image and is_integer)}."
         )
+    return jnp.asarray(x)
 
 
 def check_image(name: str, image: Any, channels: Sequence[int], min_size: int) -> jax.Array:

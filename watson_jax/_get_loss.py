@@ -7,14 +7,18 @@ import functools
 import inspect
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Generic, Literal, TypeVar, overload
 
 import jax
+import numpy.typing as npt
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
-from numpy.typing import ArrayLike
 
 from watson_jax._params_io import load_params
 from watson_jax._registry import loss_info
+from watson_jax.losses import AdaptiveParams, LpipsParams, WatsonDctParams, WatsonDftParams
+
+Params = TypeVar("Params")
 
 AUTHORS_OPTIONS = {
     "colorspace": "it is called `color` here",
@@ -27,10 +31,11 @@ AUTHORS_OPTIONS = {
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)  # With eq, arrays would have to be hashed.
-class Loss:
+class Loss(Generic[Params]):
     """A loss with its parameters: `loss(image, reference)`.
 
-    It is a pytree whose leaves are the parameters, so it may be an argument of compiled functions.
+    It is a pytree whose leaves are the parameters, so it may be an argument of compiled functions. Its
+    type parameter is the class of the parameters: `Loss[WatsonDftParams]`.
 
     Attributes:
       name: the canonical name.
@@ -39,11 +44,11 @@ class Loss:
     """
 
     name: str = dataclasses.field(metadata={"static": True})
-    params: Any
+    params: Params
     options: tuple[tuple[str, Any], ...] = dataclasses.field(default=(), metadata={"static": True})
 
     @property
-    def fn(self) -> Callable[[Any, Array, Array], Array]:
+    def fn(self) -> Callable[[Params, ArrayLike, ArrayLike], Array]:
         """The pure function `fn(params, image, reference)`, for `grad` and `vmap` over parameters.
 
         One and the same for all losses of this name with these options.
@@ -52,8 +57,8 @@ class Loss:
 
     def __call__(
         self,
-        image: Float[Array, "*batch height width channels"],
-        reference: Float[Array, "*batch height width channels"],
+        image: Float[ArrayLike, "*batch height width channels"],
+        reference: Float[ArrayLike, "*batch height width channels"],
     ) -> Float[Array, "*batch"]:
         """Compares images; see the function of the loss for shapes and ranges."""
         return self.fn(self.params, image, reference)
@@ -62,16 +67,36 @@ class Loss:
 @functools.cache
 def _pure_function(
     name: str, options: tuple[tuple[str, Any], ...]
-) -> Callable[[Any, Array, Array], Array]:
+) -> Callable[[Any, ArrayLike, ArrayLike], Array]:
     spec = loss_info(name)
     function = functools.partial(spec.function, **dict(options))
     return function if spec.params_type else functools.partial(_without_params, function)
 
 
 def _without_params(
-    function: Callable[[Array, Array], Array], _: Any, image: Array, reference: Array
+    function: Callable[[ArrayLike, ArrayLike], Array],
+    _: Any,
+    image: ArrayLike,
+    reference: ArrayLike,
 ) -> Array:
     return function(image, reference)
+
+
+# For type checkers, which learn the class of the parameters from a name that is spelled out.
+@overload
+def get_loss(name: Literal["watson-dft"], **arguments: Any) -> Loss[WatsonDftParams]: ...
+@overload
+def get_loss(name: Literal["watson-dct"], **arguments: Any) -> Loss[WatsonDctParams]: ...
+@overload
+def get_loss(name: Literal["adaptive"], **arguments: Any) -> Loss[AdaptiveParams]: ...
+@overload
+def get_loss(
+    name: Literal["lpips-vgg", "lpips-alex", "lpips-squeeze"], **arguments: Any
+) -> Loss[LpipsParams]: ...
+@overload
+def get_loss(name: Literal["l1", "l2", "ssim", "ms-ssim"], **arguments: Any) -> Loss[tuple[()]]: ...
+@overload
+def get_loss(name: str, **arguments: Any) -> Loss[Any]: ...
 
 
 def get_loss(
@@ -80,9 +105,9 @@ def get_loss(
     color: str = "rgb",
     weights: str | os.PathLike[str] | None = None,
     image_size: tuple[int, int] | None = None,
-    backbone: str | os.PathLike[str] | Mapping[str, ArrayLike] | None = None,
+    backbone: str | os.PathLike[str] | Mapping[str, npt.ArrayLike] | None = None,
     **options: Any,
-) -> Loss:
+) -> Loss[Any]:
     """Looks up a loss by name and loads its parameters.
 
     Args:

@@ -7,7 +7,7 @@ import difflib
 import os
 import pathlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, TypedDict, Unpack, overload
 
 import jax
 import jax.numpy as jnp
@@ -16,11 +16,42 @@ from numpy.typing import ArrayLike
 
 from watson_jax._registry import LOSSES, find_color, loss_info, spec_of
 from watson_jax.files import clause, plain
+from watson_jax.losses import AdaptiveParams, LpipsParams, WatsonDctParams, WatsonDftParams
 from watson_jax.losses._spec import LossSpec
 from watson_jax.weights import CheckpointError, is_npz, read_npz, read_torch, write_npz
 from watson_jax.weights._limits import MAX_DEPTH
 
 FORMAT = "watson_jax.params.v1"
+
+
+class _Arguments(TypedDict, total=False):
+    color: str
+    weights: str | os.PathLike[str] | None
+    image_size: tuple[int, int] | None
+    backbone: str | os.PathLike[str] | Mapping[str, ArrayLike] | None
+
+
+# For type checkers, which learn the class of the parameters from a name that is spelled out.
+@overload
+def load_params(
+    name: Literal["watson-dft"], **arguments: Unpack[_Arguments]
+) -> WatsonDftParams: ...
+@overload
+def load_params(
+    name: Literal["watson-dct"], **arguments: Unpack[_Arguments]
+) -> WatsonDctParams: ...
+@overload
+def load_params(name: Literal["adaptive"], **arguments: Unpack[_Arguments]) -> AdaptiveParams: ...
+@overload
+def load_params(
+    name: Literal["lpips-vgg", "lpips-alex", "lpips-squeeze"], **arguments: Unpack[_Arguments]
+) -> LpipsParams: ...
+@overload
+def load_params(
+    name: Literal["l1", "l2", "ssim", "ms-ssim"], **arguments: Unpack[_Arguments]
+) -> tuple[()]: ...
+@overload
+def load_params(name: str, **arguments: Unpack[_Arguments]) -> Any: ...
 
 
 def load_params(

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 
 def ranking_logit(
-    d0: Float[Array, "*triplets"],
-    d1: Float[Array, "*triplets"],
-    gamma: Float[Array, "*#triplets"] | float,
+    d0: Float[ArrayLike, "*triplets"],
+    d1: Float[ArrayLike, "*triplets"],
+    gamma: Float[ArrayLike, "*#triplets"],
 ) -> Float[Array, "*triplets"]:
     """The argument of the logistic function in eq. 11, gamma (d0 - d1) / (|d0| + |d1|).
 
@@ -33,6 +34,7 @@ def ranking_logit(
       >>> print(f"{ranking_logit(jnp.array(3.0), jnp.array(1.0), 2.0):.3f}")
       1.000
     """
+    d0, d1, gamma = map(jnp.asarray, (d0, d1, gamma))
     # In units of the larger distance, so that tiny ones do not underflow when squared.
     unit = jax.lax.stop_gradient(jnp.maximum(jnp.abs(d0), jnp.abs(d1)))
     both_zero = unit == 0
@@ -42,9 +44,9 @@ def ranking_logit(
 
 
 def ranking_probability(
-    d0: Float[Array, "*triplets"],
-    d1: Float[Array, "*triplets"],
-    gamma: Float[Array, "*#triplets"] | float,
+    d0: Float[ArrayLike, "*triplets"],
+    d1: Float[ArrayLike, "*triplets"],
+    gamma: Float[ArrayLike, "*#triplets"],
 ) -> Float[Array, "*triplets"]:
     """The predicted fraction of people who judge the second image closer (eq. 11).
 
@@ -67,10 +69,10 @@ def ranking_probability(
 
 
 def ranking_loss(
-    d0: Float[Array, "*triplets"],
-    d1: Float[Array, "*triplets"],
-    preference: Float[Array, "*triplets"],
-    gamma: Float[Array, "*#triplets"] | float,
+    d0: Float[ArrayLike, "*triplets"],
+    d1: Float[ArrayLike, "*triplets"],
+    preference: Float[ArrayLike, "*triplets"],
+    gamma: Float[ArrayLike, "*#triplets"],
 ) -> Float[Array, "*triplets"]:
     """The binary cross entropy between people's choice and the predicted one (eq. 12).
 
@@ -93,7 +95,7 @@ def ranking_loss(
 
 
 def cross_entropy(
-    logit: Float[Array, "*triplets"], preference: Float[Array, "*triplets"]
+    logit: Float[ArrayLike, "*triplets"], preference: Float[ArrayLike, "*triplets"]
 ) -> Float[Array, "*triplets"]:
     """-[p log p_hat + (1 - p) log(1 - p_hat)] for p_hat = sigmoid(logit), without overflow (eq. 12).
 
@@ -108,13 +110,14 @@ def cross_entropy(
       >>> print(f"{cross_entropy(jnp.zeros(()), jnp.ones(())):.3f}")
       0.693
     """
+    logit, preference = jnp.asarray(logit), jnp.asarray(preference)
     return -(preference * jax.nn.log_sigmoid(logit) + (1 - preference) * jax.nn.log_sigmoid(-logit))
 
 
 def agreement(
-    d0: Float[Array, "*triplets"],
-    d1: Float[Array, "*triplets"],
-    preference: Float[Array, "*triplets"],
+    d0: Float[ArrayLike, "*triplets"],
+    d1: Float[ArrayLike, "*triplets"],
+    preference: Float[ArrayLike, "*triplets"],
 ) -> Float[Array, "*triplets"]:
     """The fraction of people who choose as the metric does: the 2AFC score of each triplet.
 
@@ -131,11 +134,12 @@ def agreement(
       >>> agreement(jnp.array([1.0, 2.0]), jnp.array([2.0, 2.0]), jnp.array([0.2, 0.2])).tolist()
       [0.800000011920929, 0.5]
     """
+    d0, d1, preference = map(jnp.asarray, (d0, d1, preference))
     decided = jnp.where(d1 < d0, preference, jnp.where(d0 < d1, 1 - preference, jnp.nan))
     return jnp.where(d0 == d1, 0.5, decided)
 
 
-def human_agreement(preference: Float[Array, "*triplets"]) -> Float[Array, "*triplets"]:
+def human_agreement(preference: Float[ArrayLike, "*triplets"]) -> Float[Array, "*triplets"]:
     """The human reference: the expected agreement of a random observer, p^2 + (1 - p)^2.
 
     A metric can exceed it by always choosing with the majority, which scores max(p, 1 - p).
@@ -150,11 +154,12 @@ def human_agreement(preference: Float[Array, "*triplets"]) -> Float[Array, "*tri
       >>> human_agreement(jnp.array([0.5, 1.0])).tolist()
       [0.5, 1.0]
     """
+    preference = jnp.asarray(preference)
     return preference**2 + (1 - preference) ** 2
 
 
 def mean_average_precision(
-    distance: Float[Array, " pairs"], same: Float[Array, " pairs"]
+    distance: Float[ArrayLike, " pairs"], same: Float[ArrayLike, " pairs"]
 ) -> Float[Array, ""]:
     """How well distances find the pairs that people cannot tell apart (just noticeable differences).
 
@@ -179,6 +184,7 @@ def mean_average_precision(
       R. Zhang, P. Isola, A. A. Efros, E. Shechtman, O. Wang: The Unreasonable Effectiveness of Deep
       Features as a Perceptual Metric. CVPR 2018.
     """
+    distance, same = jnp.asarray(distance), jnp.asarray(same)
     order = jnp.argsort(distance)
     distance, found = distance[order], jnp.cumsum(same[order])
     # All pairs at one distance count as found where the last of them is.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from watson_jax._checks import check_pair
@@ -11,8 +12,8 @@ from watson_jax.losses._spec import LossSpec
 
 
 def l1(
-    image: Float[Array, "*batch height width channels"],
-    reference: Float[Array, "*batch height width channels"],
+    image: Float[ArrayLike, "*batch height width channels"],
+    reference: Float[ArrayLike, "*batch height width channels"],
 ) -> Float[Array, "*batch"]:
     """The mean absolute difference of two images; also called `mae`.
 
@@ -38,8 +39,8 @@ def l1(
 
 
 def l2(
-    image: Float[Array, "*batch height width channels"],
-    reference: Float[Array, "*batch height width channels"],
+    image: Float[ArrayLike, "*batch height width channels"],
+    reference: Float[ArrayLike, "*batch height width channels"],
 ) -> Float[Array, "*batch"]:
     """The mean squared difference of two images; also called `mse`. optax's `l2_loss` is half of it.
 

@@ -21,6 +21,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from watson_jax._checks import check_pair
@@ -47,8 +48,8 @@ _SLOPE_FLOOR = 1e-3
 
 
 def ssim(
-    image: Float[Array, "*batch height width channels"],
-    reference: Float[Array, "*batch height width channels"],
+    image: Float[ArrayLike, "*batch height width channels"],
+    reference: Float[ArrayLike, "*batch height width channels"],
     *,
     border: Literal["zero", "valid"] = "zero",
 ) -> Float[Array, "*batch"]:
@@ -89,8 +90,8 @@ def ssim(
 
 
 def ms_ssim(
-    image: Float[Array, "*batch height width channels"],
-    reference: Float[Array, "*batch height width channels"],
+    image: Float[ArrayLike, "*batch height width channels"],
+    reference: Float[ArrayLike, "*batch height width channels"],
     *,
     border: Literal["zero", "valid"] = "zero",
 ) -> Float[Array, "*batch"]:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
 from watson_jax.models import VaeOutput
@@ -56,7 +57,7 @@ class NonFiniteError(ArithmeticError):
 
 
 def kl_divergence(
-    mean: Float[Array, "*batch latent"], log_variance: Float[Array, "*batch latent"]
+    mean: Float[ArrayLike, "*batch latent"], log_variance: Float[ArrayLike, "*batch latent"]
 ) -> Float[Array, "*batch"]:
     """KL divergence of a diagonal Gaussian from the standard normal, one value per image.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float
 
 from watson_jax.transforms._batch import for_each, merge_axes, split_axis
@@ -13,7 +14,7 @@ BLOCK_SIZE = 8
 
 
 def pad_to_blocks(
-    image: Float[Array, "*batch height width channels"],
+    image: Float[ArrayLike, "*batch height width channels"],
 ) -> Float[Array, "*batch padded_height padded_width channels"]:
     """Pads height and width to multiples of 8 by repeating the bottom and right edge.
 
@@ -29,6 +30,7 @@ def pad_to_blocks(
       >>> pad_to_blocks(jnp.ones((28, 30, 1))).shape
       (32, 32, 1)
     """
+    image = jnp.asarray(image)
     height, width = image.shape[-3:-1]
     padding = ((0, -height % 8), (0, -width % 8), (0, 0))
     if not np.any(padding):
@@ -37,7 +39,7 @@ def pad_to_blocks(
 
 
 def split_blocks(
-    image: Float[Array, "*batch height width channels"],
+    image: Float[ArrayLike, "*batch height width channels"],
 ) -> Float[Array, "*batch rows columns 8 8 channels"]:
     """Cuts an image into its disjoint 8x8 blocks, row by row.
 
@@ -54,6 +56,7 @@ def split_blocks(
       >>> split_blocks(jnp.ones((16, 24, 1))).shape
       (2, 3, 8, 8, 1)
     """
+    image = jnp.asarray(image)
     if image.ndim < 3:
         raise ValueError(
             f"`image` must be [..., height, width, channels], got shape {image.shape}."
@@ -69,7 +72,7 @@ def split_blocks(
 
 
 def merge_blocks(
-    blocks: Float[Array, "*batch rows columns 8 8 channels"],
+    blocks: Float[ArrayLike, "*batch rows columns 8 8 channels"],
 ) -> Float[Array, "*batch height width channels"]:
     """Puts blocks back together, the inverse of `split_blocks`.
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from watson_jax._checks import check_floating
@@ -21,7 +24,7 @@ LUMA_WEIGHTS = np.array(LUMA, np.float32)
 """What makes the luma of R, G and B: `image @ LUMA_WEIGHTS`."""
 
 
-def rgb_to_ycbcr(image: Float[Array, "*batch 3"]) -> Float[Array, "*batch 3"]:
+def rgb_to_ycbcr(image: Float[ArrayLike, "*batch 3"]) -> Float[Array, "*batch 3"]:
     """Converts RGB to luma and chroma.
 
         Y  =  .299  R + .587  G + .114  B
@@ -42,8 +45,7 @@ def rgb_to_ycbcr(image: Float[Array, "*batch 3"]) -> Float[Array, "*batch 3"]:
       >>> rgb_to_ycbcr(jnp.array([1.0, 1.0, 1.0])).tolist()
       [1.0, 0.5, 0.5]
     """
-    _check_colors(image)
-    return jnp.stack(ycbcr_planes(image), axis=-1)
+    return jnp.stack(ycbcr_planes(_check_colors(image)), axis=-1)
 
 
 def ycbcr_planes(
@@ -69,7 +71,7 @@ def split_channels(
     return jnp.stack(planes, -3)
 
 
-def ycbcr_to_rgb(image: Float[Array, "*batch 3"]) -> Float[Array, "*batch 3"]:
+def ycbcr_to_rgb(image: Float[ArrayLike, "*batch 3"]) -> Float[Array, "*batch 3"]:
     """Converts luma and chroma back to RGB, the inverse of `rgb_to_ycbcr`.
 
     Args:
@@ -86,16 +88,17 @@ def ycbcr_to_rgb(image: Float[Array, "*batch 3"]) -> Float[Array, "*batch 3"]:
       >>> ycbcr_to_rgb(jnp.array([1.0, 0.5, 0.5])).tolist()
       [1.0, 1.0, 1.0]
     """
-    _check_colors(image)
+    image = _check_colors(image)
     inverse = jnp.asarray(np.linalg.inv(YCBCR_MATRIX).T, image.dtype)
     offset = jnp.asarray([0, 0.5, 0.5], image.dtype)
     return jnp.matmul(image - jnp.broadcast_to(offset, image.shape), inverse, precision="highest")
 
 
-def _check_colors(image):
-    check_floating("image", image)
+def _check_colors(image: Any) -> Array:
+    image = check_floating("image", image)
     if image.shape[-1:] != (3,):
         raise ValueError(
             f"`image` must have 3 channels in its last axis, got the shape {image.shape}; convert grey "
             "ones with jnp.repeat(x, 3, -1), move channels-first axes with jnp.moveaxis(x, -3, -1)."
         )
+    return image

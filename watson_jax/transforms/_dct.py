@@ -7,6 +7,7 @@ import functools
 import jax.numpy as jnp
 import numpy as np
 from jax.lax import Precision
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from watson_jax._checks import check_floating
@@ -29,7 +30,7 @@ DCT_BASIS = np.kron(DCT_MATRIX, DCT_MATRIX).T
 
 
 def block_dct(
-    image: Float[Array, "*batch height width channels"],
+    image: Float[ArrayLike, "*batch height width channels"],
 ) -> Float[Array, "*batch rows columns 8 8 channels"]:
     """Takes the orthonormal type-II DCT of each disjoint 8x8 block, in both directions.
 
@@ -48,7 +49,7 @@ def block_dct(
       >>> block_dct(jnp.ones((16, 24, 1))).shape
       (2, 3, 8, 8, 1)
     """
-    check_floating("image", image)
+    image = check_floating("image", image)
     blocks = jnp.moveaxis(split_blocks(image), -1, -3)
     coefficients = dct_of_blocks(merge_axes(blocks, -2))
     return jnp.moveaxis(split_axis(coefficients, -1, BLOCK_SIZE), -3, -1)
@@ -60,7 +61,7 @@ def dct_of_blocks(blocks: Float[Array, "*batch 64"]) -> Float[Array, "*batch 64"
 
 
 def inverse_block_dct(
-    coefficients: Float[Array, "*batch rows columns 8 8 channels"],
+    coefficients: Float[ArrayLike, "*batch rows columns 8 8 channels"],
 ) -> Float[Array, "*batch height width channels"]:
     """Rebuilds the image from its blocks' DCT coefficients, the inverse of `block_dct`.
 
@@ -78,7 +79,7 @@ def inverse_block_dct(
       >>> bool(jnp.allclose(inverse_block_dct(block_dct(image)), image, atol=1e-6))
       True
     """
-    check_floating("coefficients", coefficients)
+    coefficients = check_floating("coefficients", coefficients)
     matrix = jnp.asarray(DCT_MATRIX, coefficients.dtype)
     blocks = jnp.einsum(
         "...uvc,ui,vj->...ijc", coefficients, matrix, matrix, precision=Precision.HIGHEST

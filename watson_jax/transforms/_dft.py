@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 import numpy as np
 from jax.lax import Precision, complex
+from jax.typing import ArrayLike
 from jaxtyping import Array, Complex, Float
 
 from watson_jax._checks import check_floating
@@ -40,7 +41,7 @@ MULTIPLICITY = np.array([1, 2, 2, 2, 1])
 
 
 def block_dft(
-    image: Float[Array, "*batch height width channels"],
+    image: Float[ArrayLike, "*batch height width channels"],
 ) -> Complex[Array, "*batch rows columns 8 5 channels"]:
     """Takes the one-sided two-dimensional DFT of each disjoint 8x8 block.
 
@@ -60,7 +61,7 @@ def block_dft(
       >>> block_dft(jnp.ones((16, 24, 1))).shape
       (2, 3, 8, 5, 1)
     """
-    check_floating("image", image)
+    image = check_floating("image", image)
     blocks = jnp.moveaxis(split_blocks(image), -1, -3)
     flat = merge_axes(blocks, -2)
     if flat.dtype != jnp.float64:
@@ -77,7 +78,7 @@ def dft_of_blocks(blocks: Float[Array, "*batch 64"]) -> Complex[Array, "*batch 4
 
 
 def inverse_block_dft(
-    coefficients: Complex[Array, "*batch rows columns 8 5 channels"],
+    coefficients: Complex[ArrayLike, "*batch rows columns 8 5 channels"],
 ) -> Float[Array, "*batch height width channels"]:
     """Rebuilds the image from its blocks' DFT coefficients, the inverse of `block_dft`.
 
@@ -95,7 +96,7 @@ def inverse_block_dft(
       >>> bool(jnp.allclose(inverse_block_dft(block_dft(image)), image, atol=1e-6))
       True
     """
-    check_floating("coefficients", coefficients, jnp.inexact)
+    coefficients = check_floating("coefficients", coefficients, jnp.inexact)
     basis = BLOCK_SIZE**2 * DFT_BASIS * MULTIPLICITY[:, None, None]
     # Re(conj(basis) c), summed over the half spectrum.
     real, imaginary = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from watson_jax._checks import check_pair
@@ -15,9 +16,9 @@ MAX_SHIFT = 4
 
 
 def grid_shift(
-    image: Float[Array, "*batch height width channels"],
-    reference: Float[Array, "*batch height width channels"],
-    offset: Int[Array, 2] | tuple[int, int],
+    image: Float[ArrayLike, "*batch height width channels"],
+    reference: Float[ArrayLike, "*batch height width channels"],
+    offset: Int[ArrayLike, 2] | tuple[int, int],
 ) -> tuple[
     Float[Array, "*batch height width channels"], Float[Array, "*batch height width channels"]
 ]:
@@ -77,8 +78,8 @@ def _crop(image, vertical, horizontal):
 
 def random_grid_shift(
     key: PRNGKeyArray,
-    image: Float[Array, "*batch height width channels"],
-    reference: Float[Array, "*batch height width channels"],
+    image: Float[ArrayLike, "*batch height width channels"],
+    reference: Float[ArrayLike, "*batch height width channels"],
 ) -> tuple[
     Float[Array, "*batch height width channels"], Float[Array, "*batch height width channels"]
 ]:

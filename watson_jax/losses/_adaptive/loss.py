@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from watson_jax._checks import check_pair
@@ -29,8 +30,8 @@ YUV_MATRIX = 1.580227820074 * np.array(
 
 def adaptive(
     params: AdaptiveParams,
-    image: Float[Array, "*batch height width channels"],
-    reference: Float[Array, "*batch height width channels"],
+    image: Float[ArrayLike, "*batch height width channels"],
+    reference: Float[ArrayLike, "*batch height width channels"],
 ) -> Float[Array, "*batch"]:
     """The adaptive robust loss of two images: a negative log-likelihood of their difference.
 

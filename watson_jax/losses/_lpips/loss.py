@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from watson_jax._checks import check_image, check_pair
@@ -63,8 +64,8 @@ class LpipsFeatures:
 
 def lpips(
     params: LpipsParams,
-    image: Float[Array, "*batch height width channels"],
-    reference: Float[Array, "*batch height width channels"],
+    image: Float[ArrayLike, "*batch height width channels"],
+    reference: Float[ArrayLike, "*batch height width channels"],
 ) -> Float[Array, "*batch"]:
     """The LPIPS distance of two images: their difference in the features of a trained network.
 
@@ -105,7 +106,7 @@ def lpips(
 
 
 def lpips_features(
-    params: LpipsParams, reference: Float[Array, "*batch height width channels"]
+    params: LpipsParams, reference: Float[ArrayLike, "*batch height width channels"]
 ) -> LpipsFeatures:
     """The features of references that are going to be compared many times.
 
@@ -131,7 +132,7 @@ def lpips_features(
 
 def lpips_from_features(
     params: LpipsParams,
-    image: Float[Array, "*many height width channels"],
+    image: Float[ArrayLike, "*many height width channels"],
     features: LpipsFeatures,
 ) -> Float[Array, "*many"]:
     """The LPIPS distance to references whose features are known; half the work of `lpips`.

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from watson_jax._checks import check_pair
@@ -25,8 +26,8 @@ from watson_jax.transforms._blocks import BLOCK_SIZE
 
 def watson_dft(
     params: WatsonDftParams,
-    image: Float[Array, "*batch height width channels"],
-    reference: Float[Array, "*batch height width channels"],
+    image: Float[ArrayLike, "*batch height width channels"],
+    reference: Float[ArrayLike, "*batch height width channels"],
     *,
     luminance: Literal["image", "batch"] = "image",
     over_blocks: Literal["sum", "mean"] = "sum",
@@ -83,8 +84,8 @@ def watson_dft(
 
 def watson_dct(
     params: WatsonDctParams,
-    image: Float[Array, "*batch height width channels"],
-    reference: Float[Array, "*batch height width channels"],
+    image: Float[ArrayLike, "*batch height width channels"],
+    reference: Float[ArrayLike, "*batch height width channels"],
     *,
     luminance: Literal["image", "batch"] = "image",
     over_blocks: Literal["sum", "mean"] = "sum",
@@ -136,8 +137,8 @@ def watson_dct(
 
 def watson_dft_map(
     params: WatsonDftParams,
-    image: Float[Array, "*batch height width channels"],
-    reference: Float[Array, "*batch height width channels"],
+    image: Float[ArrayLike, "*batch height width channels"],
+    reference: Float[ArrayLike, "*batch height width channels"],
     *,
     luminance: Literal["image", "batch"] = "image",
     over_blocks: Literal["sum", "mean"] = "sum",
@@ -180,8 +181,8 @@ def watson_dft_map(
 
 def watson_dct_map(
     params: WatsonDctParams,
-    image: Float[Array, "*batch height width channels"],
-    reference: Float[Array, "*batch height width channels"],
+    image: Float[ArrayLike, "*batch height width channels"],
+    reference: Float[ArrayLike, "*batch height width channels"],
     *,
     luminance: Literal["image", "batch"] = "image",
     over_blocks: Literal["sum", "mean"] = "sum",

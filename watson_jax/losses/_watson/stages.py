@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Complex, Float
 
 EPSILON = 1e-10  # Wherever the paper has an epsilon.
@@ -29,10 +30,10 @@ XLA = Functions()
 
 
 def luminance_masking(
-    thresholds: Float[Array, "*#shape"],
-    dc: Float[Array, "*#shape"],
-    mean_dc: Float[Array, "*#shape"],
-    exponent: Float[Array, "*#shape"],
+    thresholds: Float[ArrayLike, "*#shape"],
+    dc: Float[ArrayLike, "*#shape"],
+    mean_dc: Float[ArrayLike, "*#shape"],
+    exponent: Float[ArrayLike, "*#shape"],
     *,
     floor: float = 0.0,
 ) -> Float[Array, "*shape"]:
@@ -53,12 +54,13 @@ def luminance_masking(
       >>> print(f"{luminance_masking(2.0, jnp.array(0.9), jnp.array(0.1), 0.5):.3f}")
       6.000
     """
+    thresholds, dc, mean_dc, exponent = map(jnp.asarray, (thresholds, dc, mean_dc, exponent))
     ratio = jnp.maximum((dc + EPSILON) / (mean_dc + EPSILON), floor)
     return thresholds * jnp.exp(exponent * jnp.log(ratio))
 
 
 def smooth_maximum(
-    a: Float[Array, "*#shape"], b: Float[Array, "*#shape"]
+    a: Float[ArrayLike, "*#shape"], b: Float[ArrayLike, "*#shape"]
 ) -> Float[Array, "*shape"]:
     """The mean of two numbers weighted by their softmax (eq. 7): (a e^a + b e^b) / (e^a + e^b).
 
@@ -81,9 +83,9 @@ def smooth_maximum(
 
 
 def contrast_masking(
-    thresholds: Float[Array, "*#shape"],
-    magnitudes: Float[Array, "*#shape"],
-    exponent: Float[Array, "*#shape"],
+    thresholds: Float[ArrayLike, "*#shape"],
+    magnitudes: Float[ArrayLike, "*#shape"],
+    exponent: Float[ArrayLike, "*#shape"],
 ) -> Float[Array, "*shape"]:
     """Raises thresholds where the reference has energy: S = smax(T_L, |C|^r T_L^(1-r)) (eq. 6, 7).
 
@@ -100,6 +102,7 @@ def contrast_masking(
       >>> print(f"{contrast_masking(jnp.array(1.0), jnp.array(100.0), 0.5):.3f}")
       9.999
     """
+    thresholds, magnitudes, exponent = map(jnp.asarray, (thresholds, magnitudes, exponent))
     log_masked = exponent * jnp.log(magnitudes + EPSILON) + (1 - exponent) * jnp.log(thresholds)
     return smooth_maximum(thresholds, jnp.exp(log_masked))
 
@@ -111,8 +114,8 @@ def amplitude(coefficients: Complex[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 
 def phase_distance(
-    coefficients: Complex[Array, "*shape"],
-    reference: Complex[Array, "*shape"],
+    coefficients: Complex[ArrayLike, "*shape"],
+    reference: Complex[ArrayLike, "*shape"],
     *,
     phase_floor: float = 0.0,
 ) -> Float[Array, "*shape"]:
@@ -136,6 +139,7 @@ def phase_distance(
       >>> (angles / jnp.pi).tolist()
       [0.0, 0.5, 1.0]
     """
+    coefficients, reference = jnp.asarray(coefficients), jnp.asarray(reference)
     angle = angle_between(
         coefficients.real + EPSILON, coefficients.imag, reference.real + EPSILON, reference.imag
     )
@@ -186,7 +190,7 @@ def _sine(x_re, x_im, y_re, y_im):
 
 
 def p_norm(
-    x: Float[Array, "*shape"], p: Float[Array, "*#pooled"], *, axis: int | Sequence[int]
+    x: Float[ArrayLike, "*shape"], p: Float[ArrayLike, "*#pooled"], *, axis: int | Sequence[int]
 ) -> Float[Array, "*pooled"]:
     """Pools magnitudes (eq. 4, 8): (sum |x|^p)^(1/p).
 
@@ -207,7 +211,7 @@ def p_norm(
       >>> float(p_norm(jnp.array([3.0, 0.0, 4.0]), jnp.array(2.0), axis=0))
       5.0
     """
-    return p_norm_with(XLA, x, p, axis)
+    return p_norm_with(XLA, jnp.asarray(x), jnp.asarray(p), axis)
 
 
 def p_norm_with(functions: Functions, x: Array, p: Array, axis: int | Sequence[int]) -> Array:
