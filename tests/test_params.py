@@ -252,7 +252,7 @@ def test_wrong_options():
         ({"luminance": "none"}, '`luminance` must be "image" or "batch"'),
         ({"over_blocks": "max"}, "`over_blocks`"),
         ({"phase_floor": -1}, "`phase_floor` must be a plain number, 0 or at least 1e-15, got -1"),
-        ({"luminance_floor": "a"}, "`luminance_floor` must be a plain number"),
+        ({"luminance_floor": "a"}, "`luminance_floor` must be a plain"),
     ):
         with pytest.raises(ValueError, match=message):
             wj.watson_dft(params, image, image, **options)
@@ -310,8 +310,8 @@ def test_wrong_parameters():
             "free_self_conjugate must be one value",
         ),
         (lambda a: a | {"free_self_conjugate": np.array("no")}, "its static entries are"),
-        (lambda a: a | {"phase_floor": np.array(-0.1)}, "phase_floor must be 0 or at least 1e-15"),
-        (lambda a: a | {"luminance_floor": np.array(np.nan)}, "luminance_floor must be 0 or at"),
+        (lambda a: a | {"phase_floor": np.array(-0.1)}, "`phase_floor` must be a plain number, 0"),
+        (lambda a: a | {"luminance_floor": np.array(np.nan)}, "`luminance_floor` must be a plain"),
     ],
 )
 def test_files_with_other_content(change, message, tmp_path):

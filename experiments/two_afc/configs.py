@@ -11,12 +11,12 @@
 """
 
 import dataclasses
-import math
 from typing import Any
 
 import watson_jax as wj
 from experiments._common.cli import UserError, check_choice, check_numbers, user_errors
 from experiments.two_afc.data import DATA_NAMES, CsvTable, csv_table
+from watson_jax.losses import check_floor
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -95,6 +95,8 @@ class FitConfig:
         check_choice("schedule", self.schedule, ("cosine", "linear"))
         with user_errors(rename={"`name`": "--loss"}):
             object.__setattr__(self, "loss", wj.loss_info(self.loss).name)
+            for name in ("luminance_floor", "phase_floor"):
+                check_floor(name, getattr(self, name))
         if wj.loss_info(self.loss).fittable is None:
             raise UserError(f"--loss must be one with parameters, got {self.loss!r}.")
         check_choice("ranking", self.ranking_kind, ("gamma", "network"))
@@ -104,10 +106,6 @@ class FitConfig:
                 raise UserError(f"{name} must be at least 1, got {value}.")
         if self.seed + self.seeds > 2**31:
             raise UserError(f"seed must be below 2**31 with all seeds, got {self.seed}.")
-        for name in ("luminance_floor", "phase_floor"):
-            value = getattr(self, name)
-            if not (value == 0 or 1e-15 <= value < math.inf):
-                raise UserError(f"{name} must be 0 or at least 1e-15, got {value}.")
         if self.phase_scale <= 0:
             raise UserError(f"phase_scale must be above 0, got {self.phase_scale}.")
         for name in ("seed", "start_noise", "decay_epochs"):

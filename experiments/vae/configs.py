@@ -24,13 +24,12 @@ from typing import Any
 import watson_jax as wj
 from experiments._common.cli import UserError, check_choice, check_numbers, user_errors
 from experiments.vae.data import DATA_NAMES
+from watson_jax.losses import check_floor
 
 
-def _check(name: str, value: float, *, above: float, or_equal: bool = False) -> None:
-    if not (value > above or (or_equal and value == above)):
-        raise UserError(
-            f"{name} must be {'at least' if or_equal else 'above'} {above:g}, got {value:g}."
-        )
+def _check_above_0(name: str, value: float) -> None:
+    if value <= 0:
+        raise UserError(f"{name} must be above 0, got {value:g}.")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -86,23 +85,25 @@ class VaeConfig:
         check_choice("--data", self.data, DATA_NAMES)
         with user_errors(rename={"`name`": "--loss"}):
             object.__setattr__(self, "loss", wj.loss_info(self.loss).name)
+            for name in ("luminance_floor", "phase_floor"):
+                if getattr(self, name) is not None:
+                    check_floor(name, getattr(self, name))
         for name in (
             "batch_size", "epochs", "learning_rate", "halving_epochs", "chunk_steps", "hidden",
             "latent_size",
         ):  # fmt: skip
-            _check(name, getattr(self, name), above=0)
+            _check_above_0(name, getattr(self, name))
         for width in (*self.features, *(() if self.train_images is None else (self.train_images,))):
-            _check("features and train_images", width, above=0)
+            _check_above_0("features and train_images", width)
         if len(self.features) not in (2, 3):
             raise UserError(
                 "features must be 2 values for the MNIST-VAE or 3 for the CelebA-VAE, got "
                 f"{','.join(map(str, self.features))}."
             )
         if self.image_size is not None:
-            _check("image_size", self.image_size, above=0)
-        for name in ("phase_floor", "luminance_floor", "seed"):
-            if getattr(self, name) is not None:
-                _check(name, getattr(self, name), above=0, or_equal=True)
+            _check_above_0("image_size", self.image_size)
+        if self.seed < 0:
+            raise UserError(f"seed must be at least 0, got {self.seed}.")
 
     def reconstruction_log_weight(self, channels: int) -> float:
         """λ, the loss's own if none is set, for grey images or those with 3 channels."""

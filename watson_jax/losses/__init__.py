@@ -19,6 +19,7 @@ from watson_jax.losses._watson.api import watson_dft as watson_dft
 from watson_jax.losses._watson.api import watson_dft_map as watson_dft_map
 from watson_jax.losses._watson.params import WatsonDctParams as WatsonDctParams
 from watson_jax.losses._watson.params import WatsonDftParams as WatsonDftParams
+from watson_jax.losses._watson.params import check_floor as check_floor
 from watson_jax.losses._watson.stages import contrast_masking as contrast_masking
 from watson_jax.losses._watson.stages import luminance_masking as luminance_masking
 from watson_jax.losses._watson.stages import p_norm as p_norm

@@ -108,11 +108,7 @@ def adam(
     Returns:
       The optimizer, and its learning rate as a function of the step.
     """
-
-    def schedule(step: Any) -> Array:
-        # Not `optax.exponential_decay`, which wants a whole number of steps.
-        return learning_rate * jnp.exp2(-jnp.asarray(step, jnp.float32) / halving_steps)
-
+    schedule = optax.exponential_decay(learning_rate, halving_steps, 0.5)
     return optax.adam(schedule), schedule
 
 

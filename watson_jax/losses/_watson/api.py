@@ -18,7 +18,7 @@ from watson_jax.losses._watson.params import (
     WatsonDctParams,
     WatsonDftParams,
     WatsonParams,
-    is_floor,
+    check_floor,
 )
 from watson_jax.transforms._batch import for_each, split_axis
 from watson_jax.transforms._blocks import BLOCK_SIZE
@@ -265,12 +265,7 @@ def _check_options(
             raise ValueError(f'`{name}` must be "{choices[0]}" or "{choices[1]}", got {value!r}.')
     floors = {}
     for name, value in (("luminance_floor", luminance_floor), ("phase_floor", phase_floor)):
-        floor = getattr(params, name, 0.0) if value is None else value
-        if not is_floor(floor):
-            raise ValueError(
-                f"`{name}` must be a plain number, 0 or at least 1e-15, got {floor!r}."
-            )
-        floors[name] = float(floor)
+        floors[name] = check_floor(name, getattr(params, name, 0.0) if value is None else value)
     return WatsonOptions(luminance, over_blocks, **floors)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -104,11 +105,16 @@ class WatsonDftParams(_Readable):
 WatsonParams = WatsonDctParams | WatsonDftParams
 
 
-def is_floor(value: object) -> bool:
-    """Whether `value` can be a floor: 0, or a number whose square does not vanish in float32."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return False
-    return value == 0 or 1e-15 <= value < float("inf")
+def check_floor(name: str, value: Any) -> float:
+    """A floor of the Watson losses: 0, or a number whose square does not vanish in float32.
+
+    Raises:
+      ValueError: if `value` is something else; the sentence calls it by its `name`.
+    """
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not is_number or not (value == 0 or 1e-15 <= value < float("inf")):
+        raise ValueError(f"`{name}` must be a plain number, 0 or at least 1e-15, got {value!r}.")
+    return float(value)
 
 
 def initial_watson_dct_params(channels: int) -> WatsonDctParams:

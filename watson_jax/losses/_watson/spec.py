@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from watson_jax.files import clause
 from watson_jax.losses._spec import (
     CHANNELS,
     PACKAGED,
@@ -20,9 +21,9 @@ from watson_jax.losses._watson.fitting import fittable
 from watson_jax.losses._watson.params import (
     WatsonDctParams,
     WatsonDftParams,
+    check_floor,
     initial_watson_dct_params,
     initial_watson_dft_params,
-    is_floor,
 )
 from watson_jax.weights import CheckpointError
 
@@ -74,9 +75,10 @@ def _spec(
     def check(params: Any, color: str) -> None:
         compare_shapes(params, initial(CHANNELS[color]))
         for floor in ("luminance_floor", "phase_floor"):
-            value = getattr(params, floor, 0.0)
-            if not is_floor(value):
-                raise CheckpointError(f"{floor} must be 0 or at least 1e-15, it is {value!r}")
+            try:
+                check_floor(floor, getattr(params, floor, 0.0))
+            except ValueError as error:
+                raise CheckpointError(clause(error)) from None
         for field, (least, most) in _RANGES.items():
             values = np.asarray(getattr(params, field, 1.0))
             low, high = values.min(), values.max()
