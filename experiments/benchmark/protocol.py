@@ -135,7 +135,7 @@ def torch_programs(
     )
     programs = {}
     for form, make in (("plain", torch_plain.make_plain), ("tuned", torch_losses.make_twin)):
-        channels = torch_losses.channel_params(params, device) if wj.loss_info(name).weights else []
+        channels = torch_losses.channel_params(params, device)
         loss = make(name, channels)
         if loss is not None:
             learned = torch_losses.tensors(channels) if what == "parameters" else [x]

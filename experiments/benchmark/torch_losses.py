@@ -39,7 +39,7 @@ class ChannelParams:
 
 
 def channel_params(params: Any, device: str = "cpu") -> list[ChannelParams]:
-    """Takes a parameter set of watson_jax apart into the tensors of each channel."""
+    """Takes the parameters of a Watson loss apart into the tensors of each channel; others have none."""
     names = [field.name for field in dataclasses.fields(ChannelParams)]
     found = {name: getattr(params, name, None) for name in names}
     arrays = {name: None if v is None else np.asarray(v) for name, v in found.items()}
@@ -51,7 +51,7 @@ def channel_params(params: Any, device: str = "cpu") -> list[ChannelParams]:
             for name, values in arrays.items()
         }
 
-    return [ChannelParams(**row(channel)) for channel in range(len(params.channel_weights))]
+    return [ChannelParams(**row(i)) for i in range(len(getattr(params, "channel_weights", ())))]
 
 
 def l2(image: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:

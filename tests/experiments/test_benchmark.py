@@ -26,7 +26,7 @@ def torch_loss(form, name, params):
     from experiments.benchmark import torch_losses, torch_plain
 
     make = {"tuned": torch_losses.make_twin, "plain": torch_plain.make_plain}[form]
-    loss = make(name, torch_losses.channel_params(params) if params else [])
+    loss = make(name, torch_losses.channel_params(params))
     assert loss is not None
 
     def compute(image, reference):
@@ -52,6 +52,15 @@ def test_torch_agrees_with_jax(form, name, color, size):
     actual = torch_loss(form, name, params)(image, reference)
     # Both in float32; the angle's arccos loses half of the digits where it is near 0 or pi.
     np.testing.assert_allclose(actual, expected, rtol=1e-4)
+
+
+def test_losses_without_channels_have_no_twin():
+    pytest.importorskip("torch")
+    from experiments.benchmark import torch_losses
+
+    params, _ = protocol.jax_loss("adaptive", "rgb", 16)
+    assert torch_losses.channel_params(params) == []
+    assert torch_losses.make_twin("adaptive", []) is None
 
 
 @pytest.mark.skipif(REFERENCE is None, reason="WATSON_JAX_REFERENCE names no folder")
