@@ -195,6 +195,8 @@ def _dissimilarities(x, y, difference, border, blur):
     return luminance, structure
 
 
+# What follows is compiled as functions of their own, which are traced once for each scale.
+@functools.partial(jax.jit, static_argnames=("border", "blur"))
 def _mean_and_variance(plane, border, blur):
     """Mean and variance in every window.
 
@@ -210,6 +212,7 @@ def _mean_and_variance(plane, border, blur):
     return first + centre, jnp.maximum(second - first**2, 0)
 
 
+@jax.jit
 def _blur_by_shifts(planes):
     """Weighted means over every window that fits: the sum of the shifted planes, along each axis."""
     for axis in (planes.ndim - 1, planes.ndim - 2):
@@ -221,6 +224,7 @@ def _blur_by_shifts(planes):
     return planes
 
 
+@jax.jit
 def _blur_by_products(planes):
     """The same by products with a banded matrix, which CPUs are faster at."""
     for axis in (-1, -2):
