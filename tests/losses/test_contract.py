@@ -12,7 +12,10 @@ from jax import export
 
 from tests.example_losses import NAMES, SIZE, example_loss
 from tests.images import degenerate_pairs, noise
+from watson_jax.losses import _ssim
 from watson_jax.losses._spec import CHANNELS
+from watson_jax.losses._watson import api
+from watson_jax.losses._watson.formula import WatsonOptions
 
 pytestmark = pytest.mark.filterwarnings("ignore::watson_jax.RangeWarning")
 
@@ -50,6 +53,7 @@ def pair(channels, *batch):
 SCALES = [
     (1, 1), (1e-4, 1e-4), (1e4, 1e4), (-1e4, -1e4), (1e4, 1), (1, 1e4), (-1e4, 1), (1, -1e4),
 ]  # fmt: skip
+BATCH = 48  # Every program here is for so many pairs: what a CPU works on at once.
 
 
 def all_pairs(channels):
@@ -62,27 +66,42 @@ def all_pairs(channels):
     return [*found], *map(np.stack, zip(*found.values(), strict=True))
 
 
-@functools.cache
-def compiled(case):
-    """Values of a batch and gradients of their sum, one program of each case for all tests here."""
-    loss = example_loss(*case)
+def with_gradients(loss):
+    """The function that gives values of a batch, and gradients of their sum."""
 
     def total(*arguments):
         values = loss.fn(*arguments)
         return jnp.sum(values), values
 
-    gradient = jax.jit(jax.grad(total, argnums=(0, 1, 2), has_aux=True))
+    return jax.grad(total, argnums=(0, 1, 2), has_aux=True)
+
+
+@functools.cache
+def compiled(case):
+    """Values and gradients of several times `BATCH` pairs, by one program for all tests here."""
+    loss = example_loss(*case)
+    gradient = jax.jit(with_gradients(loss))
 
     def run(image, reference):
-        gradients, values = gradient(loss.params, image, reference)
-        return np.asarray(values), jax.device_get(gradients)
+        batches = (np.split(x, len(x) // BATCH) for x in (image, reference))
+        found = [gradient(loss.params, *batch) for batch in zip(*batches, strict=True)]
+        values = np.concatenate([values for _, values in found])
+        of_image, of_reference = (np.concatenate([g[i] for g, _ in found]) for i in (1, 2))
+        of_params = jax.tree.map(lambda *g: np.sum(g, 0), *(g[0] for g, _ in found))
+        return values, (of_params, of_image, of_reference)
 
     return run
 
 
-def test_values_and_gradients_are_finite(case, loss, channels):
-    names, image, reference = all_pairs(channels)
-    values, gradients = compiled(case)(image, reference)
+@functools.cache
+def results(case):
+    """What `compiled` gives for all pairs; not to be changed."""
+    names, *images = all_pairs(CHANNELS[case[1]])
+    return names, *images, *compiled(case)(*images)
+
+
+def test_values_and_gradients_are_finite(case):
+    names, _, _, values, gradients = results(case)
     assert values.shape == (len(names),)
     for i, name in enumerate(names):
         assert np.isfinite(values[i]), name
@@ -101,29 +120,28 @@ def test_identical_images_are_at_0_with_gradient_0(case, loss, channels):
         assert not gradients[2][i].any(), names[i]
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_pixels_that_are_no_numbers_show_and_neighbours_do_not_matter(case, loss, channels, value):
-    _, image, reference = all_pairs(channels)
-    expected, _ = compiled(case)(image, reference)
-    broken = image.copy(), reference.copy()
-    broken[0][0, 5, 6, 0] = broken[1][1, 5, 6, 0] = value
-    broken[0][2], broken[1][2] = value, value
-    values, _ = compiled(case)(*broken)
-    assert not np.isfinite(values[:3]).any()
-    np.testing.assert_allclose(values[3:], expected[3:], rtol=1e-6)
+def test_pixels_that_are_no_numbers_show_and_neighbours_do_not_matter(case):
+    _, image, reference, expected, _ = results(case)
+    image, reference = image.copy(), reference.copy()
+    for first, value in ((0, np.nan), (3, np.inf)):
+        image[first, 5, 6, 0] = reference[first + 1, 5, 6, 0] = value
+        image[first + 2], reference[first + 2] = value, value
+    values, _ = compiled(case)(image, reference)
+    assert not np.isfinite(values[:6]).any()
+    np.testing.assert_allclose(values[6:], expected[6:], rtol=1e-6)
 
 
 def test_any_leading_axes(case, loss, channels):
-    image, reference = pair(channels, len(SCALES) * 12)
-    values, _ = compiled(case)(image, reference)
-    np.testing.assert_allclose(loss(image[0], reference[0]), values[0], rtol=1e-5)
+    names, image, reference, values, _ = results(case)
+    i = names.index("noise times (1, 1)")
+    np.testing.assert_allclose(loss(image[i], reference[i]), values[i], rtol=1e-5)
     for batch in ((2, 3), (0,), ()):
         assert jax.eval_shape(loss, *pair(channels, *batch)).shape == batch
     assert loss(*pair(channels, 0)).shape == (0,)
 
 
 def test_vmap_agrees_with_the_batch(case, loss, channels):
-    image, reference = pair(channels, len(SCALES) * 12)
+    image, reference = pair(channels, BATCH)
     values, (_, of_image, _) = compiled(case)(image, np.broadcast_to(reference[0], image.shape))
     each = jax.jit(jax.vmap(jax.value_and_grad(loss), in_axes=(0, None)))
     one_by_one, gradient = each(image[:4], reference[0])
@@ -131,16 +149,29 @@ def test_vmap_agrees_with_the_batch(case, loss, channels):
     np.testing.assert_allclose(gradient, of_image[:4], rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["watson-dft", "ssim"])
-def test_batches_above_the_piece_size(name, monkeypatch):
-    image, reference = pair(3, len(SCALES) * 12)
+@pytest.mark.parametrize(("name", "length"), [("watson-dft", 16), ("ssim", 32)])
+def test_batches_above_the_piece_size(name, length, monkeypatch):
+    image, reference = pair(3, BATCH)
     expected = compiled((name, "rgb"))(image, reference)
-    monkeypatch.setattr("watson_jax.losses._pairs.PIECE_SIZE", 7 * image[0].size)
-    jax.clear_caches()  # The size is read when a shape is compiled.
-    in_pieces = compiled.__wrapped__((name, "rgb"))(image, reference)
-    jax.clear_caches()
+    loss = example_loss(name, "rgb")
+    monkeypatch.setattr("watson_jax.losses._pairs.PIECE_SIZE", length * image[0].size)
+
+    @jax.jit  # anew, as the size is read when a shape is compiled
+    def run(params, image, reference):
+        def total(params, image, reference):
+            if name == "ssim":
+                values = _ssim._distances.__wrapped__(image, reference, _ssim._ssim_of_pair, "zero")
+            else:
+                values = api._distances.__wrapped__(
+                    params, image, reference, WatsonOptions(), "auto"
+                )
+            return jnp.sum(values), values
+
+        return jax.grad(total, argnums=(0, 1, 2), has_aux=True)(params, image, reference)
+
+    gradients, values = run(loss.params, image, reference)
     close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-3)
-    jax.tree.map(close, in_pieces, expected)
+    jax.tree.map(close, (values, gradients), expected)
 
 
 def test_narrow_images_are_compared_in_float32(loss, channels):
@@ -175,18 +206,14 @@ def test_more_noise_is_further_away(seed, small, factor):
 
 
 def test_gradients_are_exported_for_batches_of_any_size(case, loss, channels):
-    def total(*arguments):
-        values = loss.fn(*arguments)
-        return jnp.sum(values), values
-
-    run = jax.jit(jax.grad(total, argnums=(0, 1, 2), has_aux=True))
     shape = (*export.symbolic_shape("b"), SIZE, SIZE, channels)
     image = jax.ShapeDtypeStruct(shape, jnp.float32)
     params = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), loss.params)
+    run = jax.jit(with_gradients(loss))
     exported = export.export(run, platforms=("cpu", "cuda", "tpu"))(params, image, image)
     if loss.name not in ("l2", "ssim", "watson-dft"):
         return  # Running it takes as long to compile as all of the above.
-    image, reference = pair(channels, len(SCALES) * 12)
+    image, reference = pair(channels, BATCH)
     values, gradients = compiled(case)(image, reference)
     found = exported.call(loss.params, image, reference)
     close = functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-3)

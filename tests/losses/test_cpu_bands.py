@@ -1,4 +1,4 @@
-"""Large images in bands against the same images as a whole."""
+"""Large images in bands against the formula, which takes them as a whole."""
 
 import functools
 
@@ -9,6 +9,9 @@ import pytest
 
 import watson_jax as wj
 from tests.images import noise
+from watson_jax.losses._spec import CHANNELS
+from watson_jax.losses._watson import api
+from watson_jax.losses._watson.formula import WatsonOptions
 
 
 @pytest.fixture
@@ -19,17 +22,20 @@ def in_bands(monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr("watson_jax.losses._pairs.LARGE_IMAGE", 900)
             patch.setattr("watson_jax.losses._pairs.PIECE_SIZE", 2400)
-            jax.clear_caches()  # The sizes are read when a shape is compiled.
-            result = fn(*args)
-            jax.clear_caches()
-        return result
+            return fn(*args)
 
     return run
 
 
-def images(number, channels):
-    """A pair of five rows of blocks, the last one padded."""
-    return [noise(seed, number, 36, 40, channels) for seed in (1, 2)]
+def distances(params, image, reference, *, implementation="auto", **options):
+    """The distances, compiled anew, since the sizes are read when a shape is compiled."""
+    options = WatsonOptions(**options)
+    return api._distances.__wrapped__(params, image, reference, options, implementation)
+
+
+def images(number, channels, height=28):
+    """A pair, by default of four rows of blocks, the last one padded."""
+    return [noise(seed, number, height, 40, channels) for seed in (1, 2)]
 
 
 def assert_close(found, expected, tolerance):
@@ -43,42 +49,50 @@ def assert_close(found, expected, tolerance):
 
 
 @pytest.mark.parametrize(
-    ("name", "number", "options"),
+    ("name", "color", "shape", "options"),
     [
-        ("watson-dft", 1, {}),
-        ("watson-dft", 2, {"luminance": "batch"}),
-        ("watson-dct", 2, {"over_blocks": "mean"}),
+        ("watson-dft", "gray", (1, 36), {}),  # five rows of blocks, so that one is left over
+        ("watson-dft", "rgb", (2, 28), {"luminance": "batch"}),
+        ("watson-dct", "rgb", (2, 28), {"over_blocks": "mean"}),
     ],
     ids=str,
 )
-def test_value_and_gradient(name, number, options, in_bands):
-    loss = wj.get_loss(name, color="rgb", weights="initial", **options)
+def test_value_and_gradient(name, color, shape, options, in_bands):
+    params = wj.load_params(name, color=color, weights="initial")
+    number, height = shape
+    image, reference = images(number, CHANNELS[color], height)
 
-    def run(*args):  # a new function each time, which is compiled with the sizes of now
-        return jax.jit(jax.value_and_grad(lambda *a: loss.fn(*a).sum(), argnums=(0, 1, 2)))(*args)
+    def value_and_gradient(implementation):
+        def total(*args):
+            return distances(*args, implementation=implementation, **options).sum()
 
-    args = (loss.params, *images(number, 3))
-    assert_close(in_bands(run, *args), run(*args), 1e-4)
+        return jax.jit(jax.value_and_grad(total, argnums=(0, 1, 2)))
+
+    run = value_and_gradient("auto")
+    found = in_bands(run, params, image, reference)
+    assert_close(found, value_and_gradient("plain")(params, image, reference), 1e-4)
+    value, (_, *gradients) = run(params, image, image)
+    assert value == 0
+    assert not any(np.any(gradient) for gradient in gradients)
 
 
 def test_second_derivatives_of_several_parameter_sets(in_bands, x64):
-    loss = wj.get_loss("watson-dct", color="gray", weights="initial", luminance_floor=0.5)
-    sets = jax.tree.map(lambda p: jnp.stack([p, 1.1 * p]).astype("float64"), loss.params)
+    params = wj.load_params("watson-dct", color="gray", weights="initial")
+    sets = jax.tree.map(lambda p: np.stack([p, 1.1 * p]).astype("float64"), params)
     image, reference = (x.astype("float64") for x in images(1, 1))
 
-    @functools.partial(jax.vmap, in_axes=(0, None, None))
-    def run(params, image, reference):
-        gradient = jax.grad(lambda *args: loss.fn(*args).sum(), argnums=(0, 1, 2))
-        at = (params, image, reference)
-        return jax.jvp(gradient, at, jax.tree.map(jnp.cos, at))
+    def second_derivatives(implementation):
+        def total(*args):
+            return distances(*args, implementation=implementation, luminance_floor=0.5).sum()
+
+        @jax.jit
+        @functools.partial(jax.vmap, in_axes=(0, None, None))
+        def run(*at):
+            return jax.jvp(jax.grad(total, argnums=(0, 1, 2)), at, jax.tree.map(jnp.cos, at))
+
+        return run
 
     args = (sets, image, reference)
-    assert_close(in_bands(run, *args), run(*args), 1e-9)
-
-
-def test_identical_images_are_at_no_distance(in_bands):
-    loss = wj.get_loss("watson-dft", color="gray", weights="initial")
-    image = images(1, 1)[0]
-    value, gradient = in_bands(jax.value_and_grad(lambda x: loss(x, image).sum()), image)
-    assert value == 0
-    assert not jnp.any(gradient)
+    assert_close(
+        in_bands(second_derivatives("auto"), *args), second_derivatives("plain")(*args), 1e-9
+    )
