@@ -15,7 +15,11 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 # quarter less; programs that they start inherit it. What losses promise at the limits of float32, and
 # what computes more than it compiles, is compiled as users do.
 _QUICKLY = "jax_disable_most_optimizations"
-_AS_USERS_DO = ("tests/losses/test_contract.py", "tests/models/test_vae.py")
+_AS_USERS_DO = (
+    "tests/losses/test_contract.py",
+    "tests/losses/test_watson.py::test_the_public_example_triplet",
+    "tests/models/test_vae.py",
+)
 os.environ[_QUICKLY.upper()] = "1"
 
 # Most programs are compiled by several tests and processes: the first one leaves them for the others.
