@@ -4,8 +4,6 @@ import dataclasses
 import functools
 import hashlib
 import os
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -243,21 +241,23 @@ def test_the_published_files_are_in_the_table():
 
 def test_identical_images_are_at_0_with_gradient_0(params):
     for image in (noise(1, SIZE, SIZE, 3), jnp.full((SIZE, SIZE, 3), 0.3, "float32")):
-        assert lpips(params, image, image) == 0
-        assert lpips_from_features(params, image, lpips_features(params, image)) == 0
         value, gradients = value_and_gradients(params, image, image)
         assert value == 0
         assert not any(np.any(leaf) for leaf in jax.tree.leaves(gradients))
 
 
 def test_the_second_derivative_at_identical_images_remains(params):
-    image, direction = noise(1, SIZE, SIZE, 1), noise(2, SIZE, SIZE, 1) - 0.5
+    image, direction = noise(1, SIZE, SIZE, 1), noise(2, SIZE, SIZE, 1) - np.float32(0.5)
 
-    def slope(step):
-        return jax.grad(lambda x: lpips(params, x, image))(image + step * direction)
+    @jax.jit
+    def run(step):
+        at = image + step * direction
+        gradient = jax.grad(lambda x: lpips(params, x, image))
+        second = jax.jvp(gradient, (at,), (direction,))[1]
+        return lpips(params, at, image), jnp.vdot(direction, second)
 
-    curvature = jnp.vdot(direction, jax.jit(jax.jacfwd(slope))(0.0))
-    value = lpips(params, image + 0.003 * direction, image)
+    _, curvature = run(0.0)
+    value, _ = run(0.003)
     np.testing.assert_allclose(value, curvature * 0.003**2 / 2, rtol=0.05)
 
 
@@ -285,6 +285,8 @@ def test_many_images_and_one_reference(params):
     features = lpips_features(params, reference)
     expected = lpips(params, image, jnp.broadcast_to(reference, image.shape))
     np.testing.assert_allclose(lpips_from_features(params, image, features), expected, rtol=1e-5)
+    same = jnp.broadcast_to(reference, image.shape)
+    assert not np.any(lpips_from_features(params, same, features))
     with pytest.raises(ValueError, match="must have a shape that ends with the references'"):
         lpips_from_features(params, image[:, :1], features)
     with pytest.raises(TypeError, match="`features` must be LpipsFeatures, got ndarray"):
@@ -309,8 +311,8 @@ def test_many_sets_of_linear_weights(params):
 
 
 def test_grey_is_the_same_in_every_channel(params):
-    image, reference = pair(1, 2)
-    colored = lpips(params, *(jnp.repeat(x, 3, -1) for x in (image, reference)))
+    image, reference = pair(1)
+    colored, _ = value_and_gradients(params, *(np.repeat(x, 3, -1) for x in (image, reference)))
     np.testing.assert_allclose(lpips(params, image, reference), colored, rtol=1e-6)
 
 
@@ -345,13 +347,6 @@ def test_wrong_arguments_are_one_sentence(params):
     other = dataclasses.replace(params, network="resnet")
     with pytest.raises(ValueError, match=r"`network` must be one of vgg, squeeze, alex"):
         lpips(other, image, reference)
-
-
-def test_flax_comes_on_first_use():
-    script = (
-        "import sys, watson_jax, watson_jax.losses._lpips.loss; assert 'flax' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 @pytest.fixture
