@@ -40,8 +40,10 @@ from watson_jax.training import NonFiniteError
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning:orbax", "ignore::DeprecationWarning:tensorflow_datasets"
 )
-# With L2, whose training steps are compiled in a third of the time of Watson-DFT's.
-SMOKE = dataclasses.replace(PRESETS["smoke"], loss="l2")
+# With L2, whose training steps are compiled in a third of the time of Watson-DFT's, and few images.
+CHANGES = {"batch_size": 8, "train_images": 96, "chunk_steps": 6}
+SMOKE = dataclasses.replace(PRESETS["smoke"], loss="l2", **CHANGES)
+STEPS = 12  # in an epoch
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +63,7 @@ def test_run_leaves_configuration_versions_and_metrics(finished):
     rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     assert rows == result.metrics
     assert [row["epoch"] for row in rows] == [1, 2]
-    assert rows[-1]["step"] == 2 * (1536 // SMOKE.batch_size)
+    assert rows[-1]["step"] == 2 * STEPS
     for name in ("loss", "reconstruction", "kl"):
         assert np.isfinite([row[p + name] for row in rows for p in ("", "held_out_")]).all()
     assert rows[1]["loss"] < rows[0]["loss"]
@@ -114,7 +116,10 @@ def test_a_run_is_never_overwritten(finished):
 
 def start_smoke(workdir):
     command = [sys.executable, "-m", "experiments.vae.main", "--preset=smoke", "--loss=l2"]
-    return subprocess.Popen([*command, f"--workdir={workdir}"], stderr=subprocess.PIPE, text=True)
+    changes = (f"--set={field}={value}" for field, value in CHANGES.items())
+    return subprocess.Popen(
+        [*command, *changes, f"--workdir={workdir}"], stderr=subprocess.PIPE, text=True
+    )
 
 
 def wait_until(condition, process):
@@ -133,7 +138,7 @@ def test_a_killed_run_ends_as_one_that_was_not(finished, tmp_path):
     assert process.returncode == 128 + signal.SIGTERM
     assert "The same command goes on from there." in messages
     step = latest_step(workdir)
-    assert 0 < step < 24
+    assert 0 < step < STEPS
 
     process = start_smoke(workdir)
     wait_until(lambda: (workdir / "metrics.jsonl").read_text(), process)
@@ -167,8 +172,8 @@ def test_side_by_side_each_run_is_what_it_would_be_alone(finished, tmp_path, mon
     with jax.numpy_dtype_promotion("standard"):
         with pytest.raises(TerminatedError):
             sweep.train_side_by_side(runs, picture)
-        assert 24 < latest_step(same) < 48
-        assert latest_step(higher) == 24
+        assert STEPS < latest_step(same) < 2 * STEPS
+        assert latest_step(higher) == STEPS
         asked_to_end.clear()
         assert sweep.train_side_by_side(runs, picture) == [same, higher]
         state = restore(same, set_up(runs[same]))
@@ -268,9 +273,9 @@ def test_a_checkpoint_counts_only_with_its_lines_of_metrics(finished, tmp_path, 
     first, second = metrics.read_text().splitlines()
     metrics.write_text(f"{first}\n{first}\n{second[:-9]}")  # two processes wrote, one was killed
     assert [row["epoch"] for row in read_metrics(workdir)] == [1]
-    assert restore(workdir, set_up(SMOKE)).step == 24
+    assert restore(workdir, set_up(SMOKE)).step == STEPS
     assert (
-        "step 48 cannot be used (metrics.jsonl lacks lines of its epochs)"
+        f"step {2 * STEPS} cannot be used (metrics.jsonl lacks lines of its epochs)"
         in capsys.readouterr().err
     )
     for damaged in ('[1]\n"epoch"\n{"epoch": [1]}\n\xff', ""):

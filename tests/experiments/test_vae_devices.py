@@ -14,11 +14,11 @@ from experiments.vae import train
 from experiments.vae.configs import PRESETS
 from experiments.vae.experiment import restore, set_up
 
-SMOKE = PRESETS["smoke"].with_epochs(1)
+SMOKE = dataclasses.replace(PRESETS["smoke"].with_epochs(1), batch_size=16)
 # Twenty steps with L2. With Watson-DFT one, as later ones amplify rounding.
 CONFIGS = (
-    dataclasses.replace(SMOKE, loss="l2", train_images=20 * 64),
-    dataclasses.replace(SMOKE, loss="watson-dft", train_images=64),
+    dataclasses.replace(SMOKE, loss="l2", train_images=20 * 16),
+    dataclasses.replace(SMOKE, loss="watson-dft", train_images=16),
 )
 
 PROGRAM = """
