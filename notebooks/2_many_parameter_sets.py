@@ -35,7 +35,7 @@ from notebooks import pictures
 from watson_jax.datasets import distort, photographs
 
 base = wj.load_params("watson-dft", color="rgb")
-line = jnp.linspace(0, 1, 64)
+line = jnp.linspace(0, 1, 64)  # quick: jnp.linspace(0, 1, 3)
 times = {  # the packaged values of all three channels; 1 is the packaged set
     "pooling exponents": 0.5 * 10**line,
     "luminance exponents": -2 + 5 * line,
@@ -77,7 +77,7 @@ images = jnp.stack(
 pairs = images, jnp.broadcast_to(reference, images.shape)
 
 metrics = jax.jit(jax.vmap(wj.watson_dft, in_axes=(0, None, None)))
-distances = np.asarray(metrics(sets, *pairs)).reshape(len(times), 64, len(KINDS))
+distances = np.asarray(metrics(sets, *pairs)).reshape(len(times), -1, len(KINDS))
 shares = 100 * distances / distances.sum(axis=-1, keepdims=True)
 ranks = distances.argsort(axis=-1)
 LOGARITHMIC = "pooling exponents", "thresholds", "phase weights"

@@ -68,7 +68,7 @@ pictures.images(
 # little code is needed: one compiled step fits all sixteen.
 
 # %%
-TRIALS = 16
+TRIALS = 16  # quick: 2
 STEPS = 240  # quick: 4
 start = wj.load_params("watson-dct", color="gray", weights="initial")
 loss = training.fittable(start)

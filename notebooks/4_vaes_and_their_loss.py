@@ -37,9 +37,10 @@ from experiments.vae import configs, figures, quality, runs, train
 from notebooks import pictures
 
 EPOCHS = 16  # quick: 1
-LOSSES = ("l2", "ssim", "watson-dft")  # quick: ("l2", "watson-dft")
+LOSSES = ("l2", "ssim", "watson-dft")  # quick: ("l2",)
 folder = Path(tempfile.mkdtemp())
-preset = configs.PRESETS["default"].with_epochs(EPOCHS)
+preset = configs.PRESETS["default"]  # quick: replace(configs.PRESETS["smoke"], train_images=64)
+preset = preset.with_epochs(EPOCHS)
 results = {}
 for loss in LOSSES:
     train.train_and_evaluate(replace(preset, loss=loss), folder / loss, progress=False)

@@ -55,17 +55,27 @@ def assert_close(found, expected):
         assert np.linalg.norm(a - b) <= 1e-4 * np.linalg.norm(b)
 
 
+def values_and_gradients(fn, params, image, reference, weights=WEIGHTS):
+    """The values, and the gradients of their weighted sum."""
+
+    def total(*arguments):
+        values = fn(*arguments)
+        return jnp.sum(weights * values), values
+
+    gradients, values = jax.grad(total, (0, 1, 2), has_aux=True)(params, image, reference)
+    return values, gradients
+
+
 @functools.cache
-def gradient_on_one_device(name):
-    """Of the weighted sum over pairs, with respect to parameters, image and reference."""
-    return jax.jit(jax.grad(functools.partial(weighted, example_loss(name, "rgb").fn), (0, 1, 2)))
+def on_one_device(name):
+    """Compiled once for all tests of a loss."""
+    return jax.jit(functools.partial(values_and_gradients, example_loss(name, "rgb").fn))
 
 
-def expected_gradients(name, images=None, weights=WEIGHTS):
-    """On one device; all tests of a loss share the program."""
+def expected_of(name, images=None, weights=WEIGHTS):
+    """Values and gradients on one device."""
     images = pair() if images is None else images
-    params = example_loss(name, "rgb").params
-    return jax.device_get(gradient_on_one_device(name)(params, *images, weights))
+    return jax.device_get(on_one_device(name)(example_loss(name, "rgb").params, *images, weights))
 
 
 def run(fn, *arguments):
@@ -91,21 +101,13 @@ def over_batch(found):
 )
 def test_losses_keep_the_batch_where_it_is(name, kind):
     loss = example_loss(name, "rgb")
-
-    def total(*arguments):
-        values = loss.fn(*arguments)
-        return jnp.sum(WEIGHTS * values), values
-
-    def both(*arguments):
-        gradients, values = jax.grad(total, argnums=(0, 1, 2), has_aux=True)(*arguments)
-        return values, *gradients
-
     with jax.set_mesh(used := mesh(kind)):
         params = jax.device_put(loss.params, NamedSharding(used, SAME))
         images = jax.device_put(pair(), NamedSharding(used, BATCH))
-        values, *gradients = run(both, params, *images)
+        found = run(functools.partial(values_and_gradients, loss.fn), params, *images)
+        values, gradients = found
         assert over_batch([values, gradients[1:]])
-    assert_close(gradients, expected_gradients(name))
+    assert_close(found, expected_of(name))
 
 
 @pytest.mark.parametrize("name", ["ssim", "watson-dft"])
@@ -120,7 +122,7 @@ def test_gradients_under_shard_map_are_the_true_ones(name):
     )
     gradient = jax.grad(spread, argnums=(0, 1, 2))
     found = run(gradient, loss.params, *pair(), WEIGHTS)
-    assert_close(found, expected_gradients(name))
+    assert_close(found, expected_of(name)[1])
 
 
 def test_gradients_are_taken_inside_of_shard_map_too():
@@ -136,7 +138,7 @@ def test_gradients_are_taken_inside_of_shard_map_too():
         gradient, mesh=mesh(AxisType.Auto), in_specs=(*specs, BATCH), out_specs=specs
     )
     found = run(spread, loss.params, *pair(), WEIGHTS)
-    assert_close(found, expected_gradients("watson-dft"))
+    assert_close(found, expected_of("watson-dft")[1])
 
 
 def one_with_many(name):
@@ -149,7 +151,7 @@ def one_with_many(name):
         return weighted(loss.fn, params, repeated, reference, weights)
 
     repeated = np.broadcast_to(image, reference.shape)
-    of_params, of_images, of_reference = expected_gradients(name, (repeated, reference))
+    _, (of_params, of_images, of_reference) = expected_of(name, (repeated, reference))
     arguments = loss.params, image, reference, WEIGHTS
     return total, arguments, (of_params, of_images.sum(0), of_reference)
 
@@ -179,7 +181,7 @@ def test_maps_shifts_and_transforms():
         )
 
     expected = jax.jit(everything)(*pair())
-    alone = expected_gradients("watson-dft", weights=np.ones_like(WEIGHTS))[1]
+    _, (_, alone, _) = expected_of("watson-dft", weights=np.ones_like(WEIGHTS))
 
     def and_gradients(*images):
         return everything(*images), jax.vmap(jax.grad(losses[0]))(*images)
@@ -190,27 +192,30 @@ def test_maps_shifts_and_transforms():
     assert_close(found, (expected, alone))
 
 
+# A loss sees whole images, however they are split, so that one gradient stands for all.
 @pytest.mark.parametrize(
-    ("name", "spec"),
+    ("name", "spec", "with_gradient"),
     [
-        ("ssim", P(None, "devices")),
-        ("ms-ssim", P(None, None, "devices")),
-        ("watson-dft", P(None, "devices")),
+        ("ssim", P(None, "devices"), False),
+        ("ms-ssim", P(None, None, "devices"), False),
+        ("watson-dft", P(None, "devices"), True),
     ],
     ids=str,
 )
-def test_images_that_are_split_over_devices(name, spec):
+def test_images_that_are_split_over_devices(name, spec, with_gradient):
     loss, key = example_loss(name, "rgb"), jax.random.key(0)
 
-    def gradient(image, reference):
+    def distances(image, reference):
         shifted = wj.random_grid_shift(key, image, reference)
+        if not with_gradient:
+            return loss(*shifted)
         return jax.grad(functools.partial(weighted, loss.fn, loss.params))(*shifted)
 
     shifted = jax.device_get(wj.random_grid_shift(key, *pair()))
-    expected = expected_gradients(name, shifted)[1]
+    values, (_, of_image, _) = expected_of(name, shifted)
     with jax.set_mesh(used := mesh(AxisType.Explicit)):
-        found = jax.jit(gradient)(*jax.device_put(pair(), NamedSharding(used, spec)))
-    assert_close(found, expected)
+        found = jax.jit(distances)(*jax.device_put(pair(), NamedSharding(used, spec)))
+    assert_close(found, of_image if with_gradient else values)
 
 
 def test_a_shift_for_each_image():

@@ -1,11 +1,17 @@
-"""The notebooks: short, in step with their text twins, and running from a new kernel."""
+"""The notebooks: short, in step with their text twins, and running without a warning."""
 
 import itertools
 
 import nbformat
+import numpy as np
 import pytest
 
 from notebooks import build
+from watson_jax.datasets import load_photos_2afc, photos_2afc
+from watson_jax.datasets._opinions import read_opinions
+
+# Starting a kernel takes as long as a notebook, so all share one, where each finds no names.
+BETWEEN = nbformat.v4.new_code_cell('sys.path.remove("..")\n%reset -f')
 
 
 @pytest.fixture(params=build.NAMES)
@@ -33,7 +39,26 @@ def test_a_sentence_before_each_cell_says_what_to_look_for(name):
         assert cell != "code" or before == "markdown"
 
 
-def test_runs_without_a_warning(name):
-    notebook = build.read(name)
-    build.execute(notebook, quick=True)
-    assert build.messages(notebook) == []
+@pytest.fixture
+def few_judgements(monkeypatch, tmp_path):
+    """In the place of thousands, which take a minute to make."""
+    versions = [(name, level) for name in ("darken", "mean shift", "JPEG") for level in (2, 4)]
+    indices = [list(read_opinions()).index(version) for version in versions]
+    monkeypatch.setattr(photos_2afc, "_NUM_RECORDS", {"train": 150, "val-scenes": 100})
+    monkeypatch.setattr(
+        photos_2afc, "_pairs", lambda *_: np.array([*itertools.permutations(indices, 2)])
+    )
+    monkeypatch.setenv("WATSON_JAX_CACHE", str(tmp_path))
+    for split in ("train", "val-scenes"):
+        load_photos_2afc(split, color="gray")
+
+
+@pytest.mark.slow
+def test_all_run_without_a_warning(few_judgements):
+    together = nbformat.v4.new_notebook()
+    for name in build.NAMES:
+        together.cells += [*build.read(name).cells, BETWEEN]
+    for number, cell in enumerate(together.cells):
+        cell.id = f"cell-{number}"
+    build.execute(together, quick=True)
+    assert build.messages(together) == []

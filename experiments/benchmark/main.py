@@ -5,7 +5,7 @@ with images and parameter sets; minutes on two CPU cores:
 
     python -m experiments.benchmark.main --output=runs/benchmark.json
 
-The same programs, timed once each, to see that everything runs:
+The same on a small scale, each program timed once, to see that everything runs:
 
     python -m experiments.benchmark.main --quick
 """
@@ -81,9 +81,11 @@ def run(losses: Sequence[str], *, batch: int, size: int, rounds: int, output: Pa
         print(format_row(row), flush=True)
     print("x: an opponent's time by that of JAX in the same round, median (10 % .. 90 %).")
     quick = rounds == QUICK_ROUNDS
-    steps = vae_steps(batch=4 if quick else 128, rounds=1 if quick else VAE_ROUNDS)
+    steps = (
+        vae_steps(batch=2, rounds=1, hidden=8) if quick else vae_steps(batch=128, rounds=VAE_ROUNDS)
+    )
     print("A training step of the paper's MNIST-VAE, ms:", describe(steps))
-    curves = measure_growth(largest=2 if quick else None, rounds=rounds)
+    curves = measure_growth(largest=1 if quick else None, rounds=rounds)
     if output is not None:
         protocol = {"batch": batch, "size": size, "dtype": "float32", "rounds": rounds}
         record = {
