@@ -172,7 +172,7 @@ def test_images_are_decoded_once_for_each_listing_and_format(tmp_path, monkeypat
     folder = write_folder(tmp_path / "images", files())
     assert number_decoded(folder) == 12
     assert number_decoded(folder, seed=1) == 0
-    assert number_decoded(folder, size=8) == number_decoded(folder, color="gray") == 12
+    assert number_decoded(folder, image_size=8) == number_decoded(folder, color="gray") == 12
     (folder / "a/0.PNG").write_bytes(encoded(noise(8, width=31)))
     assert number_decoded(folder) == 12
     archive = write_zip(tmp_path / "x.zip", files())
