@@ -94,12 +94,15 @@ def robust_log_partition(alpha: Float[Array, "*shape"]) -> Float[Array, "*shape"
       J. T. Barron: A General and Adaptive Robust Loss Function. CVPR 2019, eq. 17.
     """
     alpha = jnp.clip(alpha, 0, 2)
+    is_low = alpha < 1
     lower, upper = _log_partition_series()
-    low = _chebyshev(lower, _low_variable(jnp.minimum(alpha, 1)))
-    # Kept away from 2 inside the roots, whose derivative there is infinite.
-    high = _chebyshev(upper, _high_variable(jnp.clip(alpha, 1, 2 - 1e-6)))
+    low = _chebyshev(lower, _low_variable(jnp.where(is_low, alpha, 1)))
+    # Kept away from 2 inside the roots, whose derivative there is infinite. (The maximum of alpha and 1
+    # would have half of the derivative at 1, where training starts.)
+    high = jnp.where(is_low, 1, jnp.minimum(alpha, 2 - 1e-6))
+    high = _chebyshev(upper, _high_variable(high))
     high = jnp.where(alpha == 2, math.log(2 * math.pi) / 2, high)
-    return jnp.where(alpha < 1, low, high)
+    return jnp.where(is_low, low, high)
 
 
 def log_partition_by_quadrature(alpha: np.ndarray) -> np.ndarray:
