@@ -81,6 +81,7 @@ def test_run_leaves_pictures(finished):
             assert min(image.size) > 200
 
 
+@pytest.mark.slow
 def test_the_model_follows_the_images(monkeypatch, tmp_path):
     monkeypatch.setattr(train, "draw", lambda *_: [])  # takes longer than the training
     monkeypatch.setattr(data, "_NUM_PATCHES", {"train": 8, "test": 4})
@@ -128,7 +129,8 @@ def wait_until(condition, process):
         time.sleep(0.02)
 
 
-def test_a_killed_run_ends_as_one_that_was_not(finished, tmp_path):
+@pytest.mark.slow
+def test_a_killed_run_ends_as_one_that_was_not(finished, tmp_path, monkeypatch):
     whole, workdir = finished[1], tmp_path / "run"
     # Asked to end in its first epoch, it saves where it is. Then killed after its first epoch.
     process = start_smoke(workdir)
@@ -145,6 +147,7 @@ def test_a_killed_run_ends_as_one_that_was_not(finished, tmp_path):
     process.kill()
     process.communicate()
 
+    monkeypatch.setattr(train, "draw", lambda *_: [])
     with jax.numpy_dtype_promotion("standard"):
         resumed = train.train_and_evaluate(SMOKE, workdir)
     jax.tree.map(np.testing.assert_array_equal, resumed.state, whole.state)
@@ -152,8 +155,9 @@ def test_a_killed_run_ends_as_one_that_was_not(finished, tmp_path):
         assert ours | {"seconds": 0} == theirs | {"seconds": 0}
 
 
+@pytest.mark.slow
 def test_side_by_side_each_run_is_what_it_would_be_alone(finished, tmp_path, monkeypatch, capsys):
-    drawn, asked_to_end = [], []
+    drawn, drawn_at_the_end, asked_to_end = [], [], []
     draw = sweep._draw
 
     def draw_and_interrupt(path, runs):
@@ -162,6 +166,7 @@ def test_side_by_side_each_run_is_what_it_would_be_alone(finished, tmp_path, mon
         asked_to_end[:] = [signal.SIGTERM] if len(drawn) == 1 else []
 
     monkeypatch.setattr(sweep, "_draw", draw_and_interrupt)
+    monkeypatch.setattr(sweep, "draw", lambda *arguments: drawn_at_the_end.append(arguments[2]))
     monkeypatch.setattr(sweep, "termination", lambda: contextlib.nullcontext(asked_to_end))
     alone = SMOKE.reconstruction_log_weight(1)
     weights = {"same": alone, "higher": alone + 1, "diverges": 200.0}
@@ -180,11 +185,12 @@ def test_side_by_side_each_run_is_what_it_would_be_alone(finished, tmp_path, mon
     assert drawn == [[1, 1], [1, 1], [2, 2]]  # again when it goes on
     jax.tree.map(np.testing.assert_array_equal, state, finished[1].state)
     assert picture.stat().st_size > 5_000
-    assert (higher / "samples.png").exists()
+    assert drawn_at_the_end == [same, higher]
     said = capsys.readouterr().err
     assert "λ = 200 is left out: The loss or its gradient is not finite at step 0." in said
 
 
+@pytest.mark.slow
 def test_images_that_do_not_fit_the_device_train_alike(finished, tmp_path, monkeypatch):
     monkeypatch.setattr(devices, "memory", lambda: 0)
     monkeypatch.setattr(train, "draw", lambda *_: [])
@@ -397,6 +403,7 @@ WRONG_FLAGS = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_wrong_flags_are_one_sentence(tmp_path):
     (tmp_path / "a_file").write_text("")
     assert_one_sentence("experiments.vae.main", WRONG_FLAGS, cwd=tmp_path)
