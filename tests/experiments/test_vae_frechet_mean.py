@@ -5,7 +5,7 @@ import numpy as np
 
 import watson_jax as wj
 from experiments.vae.groups import frechet_means, similar_images
-from tests.experiments.command import run
+from tests.experiments.command import run_each
 from tests.images import noise
 
 
@@ -27,9 +27,9 @@ def test_by_l2_it_is_the_mean():
 
 def test_command_draws_and_refuses(tmp_path):
     arguments = ("--sizes=2", "--groups=4", "--losses=l2", f"--workdir={tmp_path}")
-    done = run("experiments.vae.frechet_mean", *arguments, cwd=tmp_path)
+    commands = [arguments, ["--sizes=2,x"]]
+    done, wrong = run_each("experiments.vae.frechet_mean", commands, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "frechet_means.png").stat().st_size < 300_000
-    wrong = run("experiments.vae.frechet_mean", "--sizes=2,x", cwd=tmp_path)
     assert wrong.returncode == 2
     assert wrong.stderr.strip() == "error: --sizes must be whole numbers, got '2,x'."
