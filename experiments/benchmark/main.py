@@ -87,7 +87,7 @@ def run(losses: Sequence[str], *, batch: int, size: int, rounds: int, output: Pa
         else vae_steps(batch=128, rounds=VAE_ROUNDS)
     )
     print("A training step of the MNIST-VAE, ms:", describe(steps))
-    curves = measure_growth(largest=1 if quick else None, rounds=rounds)
+    curves = measure_growth(largest=2 if quick else None, rounds=rounds)
     if output is not None:
         protocol = {"batch": batch, "size": size, "dtype": "float32", "rounds": rounds}
         record = {

@@ -102,8 +102,6 @@ def _format(name: str, **options: Any) -> image_files.Format:
     for option, value in given.items():
         if default is None or (name == "photos" and option == "crop"):
             raise ValueError(f"{option} must not be set with --data={name}, got {value}.")
-    if "image_size" in given:
-        given["size"] = given.pop("image_size")
     return dataclasses.replace(default or image_files.Format(), **given)
 
 
@@ -124,7 +122,7 @@ def _cut_photos(image_format: image_files.Format, seed: int) -> Images:
         scene: np.asarray(Image.fromarray(photo).convert(mode)).reshape(*photo.shape[:2], -1)
         for scene, photo in photographs().items()
     }
-    size, largest = image_format.size, min(min(photo.shape[:2]) for photo in photos.values())
+    size, largest = image_format.image_size, min(min(photo.shape[:2]) for photo in photos.values())
     if size > largest:
         raise ValueError(f"image_size must be at most {largest} with --data=photos, got {size}.")
 

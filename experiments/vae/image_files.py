@@ -50,12 +50,12 @@ class Format:
     Attributes:
       crop: left, top, right and bottom of the part to keep, in pixels; None: the largest square in the
         middle.
-      size: height and width to which that part is brought.
+      image_size: height and width to which that part is brought.
       color: "rgb" or "gray".
     """
 
     crop: tuple[int, int, int, int] | None = None
-    size: int = 64
+    image_size: int = 64
     color: str = "rgb"
 
     def __post_init__(self) -> None:
@@ -64,15 +64,15 @@ class Format:
                 "crop must be left,top,right,bottom with 0 <= left < right and 0 <= top < bottom, got "
                 f"{','.join(map(str, self.crop))}."
             )
-        if self.size < 1:
-            raise ValueError(f"size must be at least 1, got {self.size}.")
+        if self.image_size < 1:
+            raise ValueError(f"image_size must be at least 1, got {self.image_size}.")
         if self.color not in CHANNELS:
             raise ValueError(f"color must be one of {', '.join(CHANNELS)}, got {self.color!r}.")
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Of an image, `(height, width, channels)`."""
-        return self.size, self.size, CHANNELS[self.color]
+        return self.image_size, self.image_size, CHANNELS[self.color]
 
 
 def read_folder(path: Path, image_format: Format) -> Decoded:
@@ -214,7 +214,7 @@ def _decode(content: bytes, image_format: Format) -> bytes:
             if box[2] > image.width or box[3] > image.height:
                 raise _UnusableError(f"{image.width}x{image.height} is too small for the crop")
         part = image.crop(box).convert("L" if image_format.color == "gray" else "RGB")
-        return part.resize((image_format.size,) * 2, Image.Resampling.BILINEAR).tobytes()
+        return part.resize((image_format.image_size,) * 2, Image.Resampling.BILINEAR).tobytes()
 
 
 def _is_box(crop: Sequence[int]) -> bool:

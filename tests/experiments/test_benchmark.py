@@ -163,7 +163,7 @@ def test_quick_command(tmp_path):
     record = json.loads(output.read_text())
     assert len(record["rows"]) == 6
     assert record["vae_step"].keys() >= {"l2", "watson-dft"}
-    assert [point["sets"] for point in record["growth"]["sets"]] == [1]
+    assert [point["sets"] for point in record["growth"]["sets"]] == [1, 2]
     assert output.with_suffix(".png").stat().st_size > 10_000
 
 

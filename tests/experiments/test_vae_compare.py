@@ -101,7 +101,8 @@ def test_recognition_counts_confident_digits_only():
 def test_frechet_distance_has_its_closed_form():
     rng = np.random.default_rng(0)
     x = rng.standard_normal((4000, 3))
-    x = np.linalg.solve(np.linalg.cholesky(np.cov(x.T)), (x - x.mean(axis=0)).T).T  # exactly normal
+    # Of mean 0 and covariance 1.
+    x = np.linalg.solve(np.linalg.cholesky(np.cov(x.T)), (x - x.mean(axis=0)).T).T
     turn, _ = np.linalg.qr(rng.standard_normal((3, 3)))
     first, second = x * [1, 2, 3] @ turn, x * [2, 2, 1] @ turn + [1, 0, 2]
     assert quality.frechet_distance(first, second) == pytest.approx(5 + 1 + 0 + 4)

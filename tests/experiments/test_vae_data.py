@@ -252,7 +252,7 @@ def test_what_holds_no_images_is_one_sentence_and_leaves_nothing(tmp_path, cache
             {"image_size": 301},
             "image_size must be at most 300 with --data=photos, got 301.",
         ),
-        ("folder", {"image_size": 0}, "size must be at least 1, got 0."),
+        ("folder", {"image_size": 0}, "image_size must be at least 1, got 0."),
         ("folder", {"color": "grey"}, "color must be one of rgb, gray, got 'grey'."),
         ("folder", {"crop": (8, 0, 8, 8)}, "crop must be left,top,right,bottom .*, got 8,0,8,8."),
         ("folder", {"crop": (0, 8, 8)}, "crop must be left,top,right,bottom .*, got 0,8,8."),

@@ -63,8 +63,8 @@ def test_value_gradient_and_second_derivative(name, weights, dtype, tolerance, x
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_options(name):
-    options = {"luminance": "batch", "over_blocks": "mean"}
+@pytest.mark.parametrize("options", [{"luminance": "batch"}, {"over_blocks": "mean"}], ids=str)
+def test_options(name, options):
     image, reference = (noise(seed, 3, 16, 24, 1) for seed in (1, 2))
     gradients = [
         jax.jit(jax.value_and_grad(lambda x, loss=loss: loss(x, reference).sum()))(image)
