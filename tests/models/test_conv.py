@@ -10,8 +10,8 @@ from watson_jax.models import _conv
 
 @pytest.mark.parametrize(
     ("number", "height", "width", "inputs", "outputs"),
-    # The last two are Winograd's, in pieces of two images with one left over, and as one piece.
-    [(5, 7, 6, 3, 4), (1, 8, 8, 4, 2), (3, 64, 64, 32, 33), (1, 6, 8, 34, 32)],
+    # With one image left over, fewer images than go at once, and more inputs than outputs.
+    [(5, 7, 6, 3, 4), (1, 8, 8, 4, 2), (3, 64, 64, 32, 33)],
 )
 def test_gradients_are_those_of_xla(number, height, width, inputs, outputs):
     rng = np.random.default_rng(0)

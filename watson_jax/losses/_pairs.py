@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
+from watson_jax._platform import by_platform
 from watson_jax._sharding import is_on_one_device, vary_alike
 from watson_jax.transforms._batch import for_each
 
@@ -71,7 +72,7 @@ def map_pairs(
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
 def _map_pairs(distances, axes, is_large, params, image, reference):
     fns = (fn and functools.partial(fn, params) for fn in distances)
-    return _by_platform(*fns, axes, is_large, image, reference)
+    return _for_all_pairs(*fns, axes, is_large, image, reference)
 
 
 def _map_pairs_jvp(distances, axes, is_large, primals, tangents):
@@ -94,7 +95,7 @@ def _map_pairs_jvp(distances, axes, is_large, primals, tangents):
         return value, [_saturate(gradient) for gradient in gradients]
 
     fns = (fn and functools.partial(with_gradients, fn) for fn in distances)
-    value, gradients = _by_platform(*fns, axes, is_large, *leaves[n_params:])
+    value, gradients = _for_all_pairs(*fns, axes, is_large, *leaves[n_params:])
     dvalue = jnp.zeros_like(value)
     for i, gradient in zip(moving, gradients, strict=True):
         tangent = dleaves[i] if i >= n_params else jnp.broadcast_to(dleaves[i], gradient.shape)
@@ -118,7 +119,7 @@ def piece_length(shape: Sequence[int]) -> int:
     return 2 ** (most.bit_length() - 1)
 
 
-def _by_platform(fn, on_cpu, axes, is_large, *images):
+def _for_all_pairs(fn, on_cpu, axes, is_large, *images):
     def at_once(*images):
         return for_each(fn, *images, axes=axes)
 
@@ -142,4 +143,4 @@ def _by_platform(fn, on_cpu, axes, is_large, *images):
     else:
         length = min(number, piece_length(item))
         cpu = in_pieces if number and (number > length or is_large) else at_once_on_cpu
-    return jax.lax.platform_dependent(*images, cpu=cpu, default=at_once)
+    return by_platform(*images, cpu=cpu, default=at_once)

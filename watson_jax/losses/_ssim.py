@@ -25,6 +25,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from watson_jax._checks import check_pair
+from watson_jax._platform import by_platform
 from watson_jax.losses._pairs import map_pairs
 from watson_jax.losses._spec import LossSpec
 from watson_jax.transforms._batch import merge_axes, split_axis
@@ -40,7 +41,7 @@ SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 # Where halving four times, odd sides rounded up, leaves a whole window; or where every halving halves.
 MS_SSIM_MIN_SIZE = {"valid": (WINDOW_SIZE - 1) * 16 + 1, "zero": 16}
 
-# How many windows of a row or column one product takes: the cost of a pixel grows with it.
+# How many windows of a row or column one product takes on a CPU.
 _PART_LENGTH = 64
 
 # Mean contrast and structure below which the slope of their power is held: it is infinite at 0.
@@ -139,25 +140,24 @@ def _check_border(border: Any) -> None:
 
 @functools.partial(jax.jit, static_argnames=("of_pair", "border"))
 def _distances(image, reference, of_pair, border):
-    def one_pair(_, image, reference, blur=_blur_by_shifts):
+    def one_pair(_, image, reference):
         x, y = (jnp.moveaxis(z, -1, 0) for z in (image, reference))
-        return of_pair(x, y, border, blur)
+        return of_pair(x, y, border)
 
-    on_cpu = functools.partial(one_pair, blur=_blur_by_products)
-    return map_pairs(one_pair, None, image, reference, on_cpu=on_cpu)
+    return map_pairs(one_pair, None, image, reference, on_cpu=one_pair)
 
 
-def _ssim_of_pair(x, y, border, blur):
-    luminance, structure = _dissimilarities(x, y, x - y, border, blur)
+def _ssim_of_pair(x, y, border):
+    luminance, structure = _dissimilarities(x, y, x - y, border)
     return jnp.mean(_both(luminance, structure))
 
 
-def _ms_ssim_of_pair(x, y, border, blur):
+def _ms_ssim_of_pair(x, y, border):
     difference, total = x - y, jnp.zeros_like(x[:, 0, 0])
     for scale, weight in enumerate(SCALE_WEIGHTS):
         if scale:
             x, y, difference = (_halve(z) for z in (x, y, difference))
-        luminance, structure = _dissimilarities(x, y, difference, border, blur)
+        luminance, structure = _dissimilarities(x, y, difference, border)
         if scale == len(SCALE_WEIGHTS) - 1:
             structure = _both(luminance, structure)
         term = _power(jnp.mean(structure, (-2, -1)), weight)
@@ -185,36 +185,50 @@ def _power_jvp(weight, primals, tangents):
     return _power(complement, weight), weight * base ** (weight - 1) * tangent
 
 
-def _dissimilarities(x, y, difference, border, blur):
-    """One minus luminance, and one minus contrast and structure, at every window of `[C, H, W]`."""
-    (mean_x, variance_x), (mean_y, variance_y), (mean_d, variance_d) = (
-        _mean_and_variance(plane, border, blur) for plane in (x, y, difference)
-    )
-    luminance = mean_d**2 / (mean_x**2 + mean_y**2 + C1)
-    structure = variance_d / (variance_x + variance_y + C2)
-    return luminance, structure
-
-
-# What follows is compiled as functions of their own, which are traced once for each scale.
-@functools.partial(jax.jit, static_argnames=("border", "blur"))
-def _mean_and_variance(plane, border, blur):
-    """Mean and variance in every window.
+# Compiled as a function of its own, which is traced once for each scale.
+@functools.partial(jax.jit, static_argnames="border")
+def _dissimilarities(x, y, d, border):
+    """One minus luminance, and one minus contrast and structure, at every window.
 
     A variance is a difference of mean squares, which loses as many digits as the mean is large, so
-    that a plane is taken relative to its overall mean.
+    planes are taken relative to their overall means.
+
+    Args:
+      x: planes `[C, H, W]` of the image.
+      y: of the reference.
+      d: their difference.
+      border: as for `ssim`.
     """
-    centre = jax.lax.stop_gradient(jnp.mean(plane, (-2, -1), keepdims=True))
+    c_x, c_y, c_d = (jax.lax.stop_gradient(jnp.mean(z, (-2, -1), keepdims=True)) for z in (x, y, d))
     if border == "zero":
-        plane = jnp.pad(plane, [(0, 0)] + [(WINDOW_SIZE // 2, WINDOW_SIZE // 2)] * 2)
-    centred = plane - centre
-    first, second = blur(centred), blur(centred**2)
+        padding = [(0, 0)] + [(WINDOW_SIZE // 2, WINDOW_SIZE // 2)] * 2
+        x, y, d = (jnp.pad(z, padding) for z in (x, y, d))
+    x, y, d = x - c_x, y - c_y, d - c_d
+    m_x, m_d, m_dd, m_squares = (_blur(z) for z in (x, d, d**2, x**2 + y**2))
+    mu_x, mu_d = m_x + c_x, m_d + c_d
+    mu_y = mu_x - mu_d
     # Rounding can leave a negative variance, which would let the denominator vanish.
-    return first + centre, jnp.maximum(second - first**2, 0)
+    var_d = jnp.maximum(m_dd - m_d**2, 0)
+    var_x_and_y = jnp.maximum(m_squares - m_x**2 - (mu_y - c_y) ** 2, 0)
+    return mu_d**2 / (mu_x**2 + mu_y**2 + C1), var_d / (var_x_and_y + C2)
 
 
 @jax.jit
+def _blur(planes):
+    """Weighted means over every window that fits, along one axis after the other."""
+    return by_platform(
+        planes,
+        cpu=_blur_by_products_of_parts,
+        tpu=_blur_by_products,
+        default=_blur_by_shifts,
+    )
+
+
 def _blur_by_shifts(planes):
-    """Weighted means over every window that fits: the sum of the shifted planes, along each axis."""
+    """The sum of the shifted planes, which moves least on GPUs.
+
+    A TPU takes eight times as long as for products, and minutes to compile it for large images.
+    """
     for axis in (planes.ndim - 1, planes.ndim - 2):
         number = planes.shape[axis] - WINDOW_SIZE + 1
         planes = sum(
@@ -224,20 +238,24 @@ def _blur_by_shifts(planes):
     return planes
 
 
-@jax.jit
 def _blur_by_products(planes):
-    """The same by products with a banded matrix, which CPUs are faster at."""
+    """Products with a banded matrix, most of which is 0: TPUs are faster at it than at anything else."""
+    rows, columns = (jnp.asarray(_band(n), planes.dtype) for n in planes.shape[-2:])
+    return jnp.einsum("...hw,hk,wl->...kl", planes, rows, columns, precision="highest")
+
+
+def _blur_by_products_of_parts(planes):
+    """The same for parts of a row or column, so that the cost of a pixel does not depend on the size.
+
+    On a CPU a convolution takes 15 times as long. Sums of shifted planes take less, but not in the
+    gradient: the compiler repeats what they are computed from for each of their shifts.
+    """
     for axis in (-1, -2):
         planes = jnp.moveaxis(_blur_last_axis(jnp.moveaxis(planes, axis, -1)), -1, axis)
     return planes
 
 
 def _blur_last_axis(planes):
-    """Weighted means over the windows along one axis, as products of its parts with a banded matrix.
-
-    On a CPU a convolution takes 15 times as long. Sums of shifted planes take less, but not in the
-    gradient: the compiler repeats what they are computed from for each of their shifts.
-    """
     overlap = WINDOW_SIZE - 1
     number = planes.shape[-1] - overlap
     length = min(max(number, overlap), _PART_LENGTH)
@@ -247,8 +265,13 @@ def _blur_last_axis(planes):
     planes = split_axis(planes, -1, length)
     # The last windows of a part reach into the next.
     windows = jnp.concatenate([planes[..., :-1, :], planes[..., 1:, :overlap]], -1)
-    band = sum(w * np.eye(length + overlap, length, -k) for k, w in enumerate(_WINDOW))
-    return merge_axes(multiply(windows, band), -2)[..., :number]
+    return merge_axes(multiply(windows, _band(length + overlap)), -2)[..., :number]
+
+
+def _band(length):
+    """The matrix that takes so many pixels to their weighted means over every window that fits."""
+    number = length - WINDOW_SIZE + 1
+    return sum(w * np.eye(length, number, -k) for k, w in enumerate(_WINDOW))
 
 
 def _halve(planes):

@@ -1,4 +1,4 @@
-"""3×3 convolution that is fast on CPUs too."""
+"""3×3 convolution whose gradient with respect to the kernel is fast on CPUs too."""
 
 from __future__ import annotations
 
@@ -9,15 +9,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from watson_jax._platform import by_platform
 from watson_jax._sharding import is_on_one_device, vary_alike
-from watson_jax.models import _winograd
 
-# Pieces of a batch, small enough that what is made of them stays in a CPU's cache.
-_IMAGES_AT_ONCE = 2  # for their nine shifted copies, in the second-level cache
-_PIXELS_AT_ONCE = 8192  # for their transformed tiles, in the last level
-
-# With fewer channels, on whichever side, the transforms cost more than they save.
-_WINOGRAD_CHANNELS = 32
+# Images whose nine shifted copies stay in the second-level cache of a CPU.
+_IMAGES_AT_ONCE = 2
 
 _native = functools.partial(
     jax.lax.conv_general_dilated,
@@ -33,10 +29,9 @@ def conv_3x3(
 ) -> Float[Array, "batch height width outputs"]:
     """Convolves with zeros around the image, as `jax.lax.conv_general_dilated` does.
 
-    CPUs do it their own way here, up to three times as fast. And for the gradient with respect to the
-    kernel, XLA convolves with windows as large as the image, which on a CPU takes up to ten times as
-    long as the convolution itself; there it is matrix products here. On explicit meshes, whose types
-    these do not follow, it is all left to XLA.
+    For the gradient with respect to the kernel, XLA convolves with windows as large as the image. On a
+    CPU that takes up to ten times as long as the convolution itself, so it is matrix products there. On
+    explicit meshes, whose types these do not follow, it is left to XLA.
     """
     if jax.typeof(image).sharding.mesh.explicit_axes:
         return _native(image, kernel)
@@ -45,18 +40,18 @@ def conv_3x3(
 
 @jax.custom_vjp
 def _conv_3x3(image: Array, kernel: Array) -> Array:
-    return jax.lax.platform_dependent(image, kernel, cpu=_on_cpu, default=_native)
+    return _native(image, kernel)
 
 
 def _forward(image: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-    return _conv_3x3(image, kernel), (image, kernel)
+    return _native(image, kernel), (image, kernel)
 
 
 def _backward(saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
     image, kernel = saved
     turned = kernel[::-1, ::-1].swapaxes(2, 3)  # carries each gradient back to where it came from
-    of_kernel = jax.lax.platform_dependent(
-        image, gradient, cpu=_kernel_gradient_on_cpu, default=_native_kernel_gradient
+    of_kernel = by_platform(
+        image, gradient, cpu=_kernel_gradient_by_products, default=_native_kernel_gradient
     )
     return _conv_3x3(gradient, turned), of_kernel
 
@@ -75,29 +70,16 @@ def _native_kernel_gradient(image: Array, gradient: Array) -> Array:
     return jax.vjp(lambda kernel: _native(image, kernel), kernel)[1](gradient)[0]
 
 
-def _on_cpu(image: Array, kernel: Array) -> Array:
-    if not _suits_winograd(image, outputs=kernel.shape[-1]):
-        return _native(image, kernel)
-    return jax.lax.map(
-        lambda image: _winograd.convolve(image[None], kernel)[0],
-        image,
-        batch_size=_at_once(image, _winograd_images(image)),
-    )
-
-
-def _kernel_gradient_on_cpu(image: Array, gradient: Array) -> Array:
-    if _suits_winograd(image, outputs=gradient.shape[-1]):
-        of_piece, size = _winograd.kernel_gradient, _winograd_images(image)
-    else:
-        of_piece, size = _kernel_gradient, _IMAGES_AT_ONCE
-    size = _at_once(image, size)
+def _kernel_gradient_by_products(image: Array, gradient: Array) -> Array:
+    # A loop over parts of what devices share would gather it.
+    size = _IMAGES_AT_ONCE if is_on_one_device(image) else max(1, image.shape[0])
     number = image.shape[0] // size * size
 
     def pieces(x: Array) -> Array:
         return x[:number].reshape(-1, size, *x.shape[1:])
 
     def add(total: Array, piece: tuple[Array, Array]) -> tuple[Array, None]:
-        return total + of_piece(*piece), None
+        return total + _products(*piece), None
 
     zero = jnp.zeros((3, 3, image.shape[-1], gradient.shape[-1]), image.dtype)
     total, _ = vary_alike(zero, image)
@@ -106,22 +88,7 @@ def _kernel_gradient_on_cpu(image: Array, gradient: Array) -> Array:
     return add(total, rest)[0] if len(rest[0]) else total
 
 
-def _suits_winograd(image: Array, *, outputs: int) -> bool:
-    height, width, inputs = image.shape[1:]
-    even = height % 2 == width % 2 == 0
-    return even and min(inputs, outputs) >= _WINOGRAD_CHANNELS
-
-
-def _winograd_images(image: Array) -> int:
-    return max(1, _PIXELS_AT_ONCE // (image.shape[1] * image.shape[2]))
-
-
-def _at_once(image: Array, number: int) -> int:
-    """The length of a piece: all that there is where a loop would gather what devices share."""
-    return number if is_on_one_device(image) else max(1, image.shape[0])
-
-
-def _kernel_gradient(image: Array, gradient: Array) -> Array:
+def _products(image: Array, gradient: Array) -> Array:
     """Entry [i, j] is the product of the gradient with the image moved by (i - 1, j - 1).
 
     What has fewer channels is moved, as nine copies of it have to be made.

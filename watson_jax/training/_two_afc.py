@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from watson_jax._platform import by_platform
 from watson_jax.training._fittable import Fittable
 from watson_jax.two_afc import agreement, cross_entropy, ranking_logit
 
@@ -171,9 +172,7 @@ def make_fit_step(
 
 def _for_each_trial(fn: Callable[[Any], Any], trials: Any) -> Any:
     """`vmap` over trials; a CPU takes them one after the other, so that each stays in its cache."""
-    return jax.lax.platform_dependent(
-        trials, cpu=functools.partial(jax.lax.map, fn), default=jax.vmap(fn)
-    )
+    return by_platform(trials, cpu=functools.partial(jax.lax.map, fn), default=jax.vmap(fn))
 
 
 def make_scores(fittable: Fittable) -> Callable[[Learned, Triplets], dict[str, Array]]:

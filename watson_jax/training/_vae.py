@@ -163,15 +163,16 @@ def make_train_step(
 
     Returns:
       A pure function `step(state, loss_params, images, indices, key) -> (state, metrics)`. `images`
-      is the whole data set as bytes, `indices` picks the batch; `key` is the same in all steps.
-      `loss_params` are those of a loss that does not learn. The metrics are means per image, and the
-      gradient's norm.
+      is the whole data set as bytes, `indices` picks the batch; `key` is the same in all steps. Images
+      may be flat, `[data, pixels]`, for a model that has an `image_shape`: a TPU would copy the whole
+      data set otherwise. `loss_params` are those of a loss that does not learn. The metrics are means
+      per image, and the gradient's norm.
     """
 
     def step(
         state: TrainState,
         loss_params: Any,
-        images: UInt8[Array, "data height width channels"],
+        images: UInt8[Array, "data height width channels"] | UInt8[Array, "data pixels"],
         indices: Int[Array, " batch"],
         key: PRNGKeyArray,
     ) -> tuple[TrainState, Metrics]:
@@ -184,7 +185,7 @@ def make_train_step(
             params, learned_loss = learned
             model = merge_model(graphdef, params, state.batch_stats)
             used = loss_params if learned_loss is None else learned_loss
-            recon, kl = vae_terms(model, loss_fn, used, batch, key=step_key)
+            recon, kl = vae_terms(model, loss_fn, used, _unflatten(batch, model), key=step_key)
             total = jnp.exp(log_weight) * jnp.sum(recon) + jnp.sum(kl)
             parts = {
                 "loss": total / batch.shape[0],
@@ -262,7 +263,7 @@ def make_eval_step(
     ) -> Metrics:
         model = merge_model(graphdef, state.params, state.batch_stats)
         model.eval()
-        batch = _to_float(images[indices])
+        batch = _unflatten(_to_float(images[indices]), model)
         used = loss_params if state.loss_params is None else state.loss_params
         recon, kl = vae_terms(model, loss_fn, used, batch, key=key, shift=False)
         return {"loss": jnp.exp(log_weight) * recon + kl, "reconstruction": recon, "kl": kl}
@@ -288,3 +289,7 @@ def check_finite(metrics: Mapping[str, Any], first_step: int) -> None:
 def _to_float(images: UInt8[Array, "..."]) -> Float[Array, "..."]:
     """Bytes to [0, 1]; the data set stays on the device as bytes, a quarter of the memory."""
     return images.astype(jnp.float32) / 255
+
+
+def _unflatten(images: Array, model: Any) -> Array:
+    return images.reshape(-1, *model.image_shape) if images.ndim == 2 else images
