@@ -158,6 +158,23 @@ def test_losses_that_are_looked_up_twice_compile_once():
     assert jax.tree.structure(other) != jax.tree.structure(loss)
 
 
+class TorchTensor:
+    """An array of another library, with types of its own."""
+
+    dtype, shape = object(), (8, 8, 3)
+
+
+def test_a_fit_for_colour_is_not_one_for_grey(tmp_path):
+    wj.save_params(tmp_path / "mine.npz", wj.load_params("watson-dft", weights="initial"))
+    with pytest.raises(wj.CheckpointError, match=r'they are for color="rgb"\.$'):
+        wj.load_params("watson-dft", color="gray", weights=tmp_path / "mine.npz")
+
+
+def test_a_loss_is_shown_without_its_arrays():
+    loss = wj.get_loss("watson-dft", weights="initial", phase_floor=0.1)
+    assert repr(loss) == "Loss('watson-dft', phase_floor=0.1)"
+
+
 def test_loss_is_an_argument_of_compiled_functions():
     loss = wj.get_loss("watson-dft", color="gray", weights="initial")
     image = jnp.linspace(0, 1, 64).reshape(8, 8, 1)
@@ -232,6 +249,26 @@ def test_loss_is_an_argument_of_compiled_functions():
             lambda: wj.get_loss("watson-dft", deterministic=True),
             TypeError,
             "has no option `deterministic`; the grid of blocks never moves by itself",
+        ),
+        (
+            lambda: wj.get_loss("ssim", border="vlid"),
+            ValueError,
+            "`border` must be one of zero, valid, got 'vlid'",
+        ),
+        (
+            lambda: wj.get_loss("lpips-alex", net="alex"),
+            TypeError,
+            "lpips-alex has no option `net`; it has no options",
+        ),
+        (
+            lambda: wj.loss_info("watson-dft").log_weight("packaged", 2),
+            ValueError,
+            "`channels` must be 1 or 3, got 2",
+        ),
+        (
+            lambda: wj.l1(TorchTensor(), TorchTensor()),
+            TypeError,
+            "got tests's TorchTensor; convert",
         ),
         (lambda: wj.save_params("x.npz", {"a": 1}), TypeError, "`params` must be the parameters"),
         (lambda: wj.save_params(True, {}), TypeError, "`path` must be the path of a file .* True"),

@@ -55,7 +55,14 @@ def check_floating(name: str, x: Any, kind: Any = jnp.floating) -> jax.Array:
     """Raises a `TypeError` unless `x` is an array of floats, or of another `kind` of numbers."""
     if not hasattr(x, "dtype") or not hasattr(x, "shape"):
         raise TypeError(f"`{name}` must be an array, got {type(x).__name__}.")
-    if not jnp.issubdtype(x.dtype, kind):
+    try:
+        is_kind = jnp.issubdtype(x.dtype, kind)
+    except TypeError:  # a type of another library's, such as torch.float32
+        raise TypeError(
+            f"`{name}` must be an array of JAX or NumPy, got {type(x).__module__.partition('.')[0]}'s "
+            f"{type(x).__name__}; convert it first, such as with x.numpy()."
+        ) from None
+    if not is_kind:
         is_image = name in ("image", "reference")
         is_integer = jnp.issubdtype(x.dtype, jnp.integer)
         raise TypeError(
@@ -76,7 +83,10 @@ def check_image(name: str, image: Any, channels: Sequence[int], min_size: int) -
         )
     wrong = shape[-1] not in (channels or (1, 3))
     if wrong and (channels or shape[-3] in (1, 3)):
-        wanted = f"{' or '.join(map(str, channels))} channels" if channels else "its channels"
+        wanted = "its channels"
+        if channels:
+            many = "s" * (tuple(channels) != (1,))
+            wanted = f"{' or '.join(map(str, channels))} channel{many}"
         hint = ""
         if shape[-3] in (channels or (1, 3)):
             hint = "; these look like channels-first axes, move them with jnp.moveaxis(x, -3, -1)"

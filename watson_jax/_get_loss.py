@@ -7,7 +7,7 @@ import functools
 import inspect
 import os
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, Literal, TypeVar, overload
+from typing import Any, Generic, Literal, TypeVar, get_args, get_origin, get_type_hints, overload
 
 import jax
 import numpy.typing as npt
@@ -46,6 +46,10 @@ class Loss(Generic[Params]):
     name: str = dataclasses.field(metadata={"static": True})
     params: Params
     options: tuple[tuple[str, Any], ...] = dataclasses.field(default=(), metadata={"static": True})
+
+    def __repr__(self) -> str:
+        options = "".join(f", {name}={value!r}" for name, value in self.options)
+        return f"Loss({self.name!r}{options})"
 
     @property
     def fn(self) -> Callable[[Params, ArrayLike, ArrayLike], Array]:
@@ -142,10 +146,13 @@ def get_loss(
     ]
     for option, value in options.items():
         if option not in known:
-            hint = AUTHORS_OPTIONS.get(option, f"it has {', '.join(known) or 'none'}")
+            hint = AUTHORS_OPTIONS.get(option, f"it has {', '.join(known) or 'no options'}")
             raise TypeError(f"{name} has no option `{option}`; {hint}.")
         if not isinstance(value, (str, int, float, type(None))):
             raise TypeError(f"`{option}` must be a plain value, got {type(value).__name__}.")
+        hint = get_type_hints(spec.function)[option]
+        if get_origin(hint) is Literal and value not in (choices := get_args(hint)):
+            raise ValueError(f"`{option}` must be one of {', '.join(choices)}, got {value!r}.")
     params = load_params(
         name, color=color, weights=weights, image_size=image_size, backbone=backbone
     )

@@ -6,6 +6,8 @@
     python -m experiments.two_afc.main --preset=paper --bapps_dir=DIR
 `paper-lpips` is the one for LPIPS's linear weights; it starts from LPIPS's own, already fitted to BAPPS.
     python -m experiments.two_afc.main --preset=paper-lpips --loss=lpips-vgg --bapps_dir=DIR
+`csv` is for own judgements, few or many: a longer fit that starts from the loss's default weights.
+    python -m experiments.two_afc.main --data=csv --csv=FILE
 `smoke` shows that everything runs.
     python -m experiments.two_afc.main --preset=smoke                   # half a minute
 """
@@ -32,11 +34,12 @@ class FitConfig:
       csv_lower_is_better: whether lower scores are better.
       color: "rgb" or "gray".
       loss: name of the loss.
-      weights: where to start; "initial", another kind or a file. None: what suits the loss.
+      weights: where to start; "initial", another kind or a file. None: what suits the loss and the data.
       luminance: "image", or "batch" as in the authors' fit.
       mask_chroma: whether the Watson losses' luminance masking works on Cb and Cr too, as in the paper;
         where it does, a fit may let the loss grow without bound on saturated colours.
-      luminance_floor: lower bound of the Watson losses' brightness ratio, in the fitted set; 0: none.
+      luminance_floor: lower bound of the Watson losses' brightness ratio, in the fitted set; 0: none;
+        None: that of the weights where the fit starts.
       phase_floor: amplitude below which Watson-DFT fades phases out, likewise.
       pooling_range: bounds on the Watson losses' p; None: any. Outside of 1 to 2.5 they train poorly.
       luma_gain: added to the Watson losses' logit of Y in colour, after a fit.
@@ -68,8 +71,8 @@ class FitConfig:
     weights: str | None = None
     luminance: str = "image"
     mask_chroma: bool = False
-    luminance_floor: float = 0.1
-    phase_floor: float = 0.2
+    luminance_floor: float | None = 0.1
+    phase_floor: float | None = 0.2
     pooling_range: tuple[float, float] | None = (2.0, 2.5)
     luma_gain: float = 0.3
     detail_gain: float = 2.0
@@ -96,7 +99,8 @@ class FitConfig:
         with user_errors(rename={"`name`": "--loss"}):
             object.__setattr__(self, "loss", wj.loss_info(self.loss).name)
             for name in ("luminance_floor", "phase_floor"):
-                check_floor(name, getattr(self, name))
+                if getattr(self, name) is not None:
+                    check_floor(name, getattr(self, name))
         if wj.loss_info(self.loss).fittable is None:
             raise UserError(f"--loss must be one with parameters, got {self.loss!r}.")
         check_choice("ranking", self.ranking_kind, ("gamma", "network"))
@@ -139,8 +143,10 @@ class FitConfig:
 
     @property
     def starting_weights(self) -> str:
-        """`weights`, or where a fit of the loss starts."""
-        return self.weights or wj.loss_info(self.loss).fit_from
+        """`weights`, or where a fit starts: at the default weights for own judgements, often few."""
+        info = wj.loss_info(self.loss)
+        default = info.default_weights if self.data == "csv" else info.fit_from
+        return self.weights or default or info.fit_from
 
     @property
     def trials(self) -> list[tuple[int, float]]:
@@ -171,6 +177,14 @@ PRESETS = {
     "paper": FitConfig(**_PAPER, learning_rates=(2e-4,), epochs=20, decay_epochs=10),
     "paper-lpips": FitConfig(
         **_PAPER, loss="lpips-squeeze", learning_rates=(1e-4,), epochs=10, decay_epochs=5
+    ),
+    "csv": FitConfig(
+        luminance_floor=None,
+        phase_floor=None,
+        luma_gain=0.0,
+        detail_gain=0.0,
+        phase_scale=1.0,
+        epochs=60,
     ),
     "smoke": FitConfig(seeds=2, epochs=2, triplets=100),
 }

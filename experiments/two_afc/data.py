@@ -62,6 +62,7 @@ def csv_table(
     data: str, path: str | None, size: int | None, fit: str, lower_is_better: bool
 ) -> CsvTable | None:
     """The file that the flags name; raises a `UserError` if they do not belong together."""
+    check_choice("--data", data, (*SPLITS, *JND_SPLITS))
     check_choice("--csv_fit", fit, ("crop", "resize"))
     if (data == "csv") != (path is not None):
         raise UserError(f"--csv must name a file with --data=csv and only then, got --data={data}.")

@@ -1,6 +1,7 @@
 """The fitting loop: many trials on one stream of judgements."""
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ from experiments.two_afc.data import load_data, padded_batches, to_images
 from watson_jax.datasets import TwoAfcData
 from watson_jax.training import (
     Fittable,
+    Learned,
     Trials,
     Triplets,
     check_finite,
@@ -117,19 +119,24 @@ def _fit(
     optimizer = optax.scale_by_adam(*_BETAS)
     schedule = _schedule(config, steps)
     seeds, rates = (jnp.asarray(column) for column in zip(*config.trials, strict=True))
-    trials = start_trials(
+    start = functools.partial(
+        start_trials,
         loss,
         optimizer,
         seeds=seeds,
         learning_rates=rates.astype(jnp.float32),
         ranking=config.ranking_kind,
-        start_noise=config.start_noise,
     )
+    before_fit = start().learned
+    trials = start(start_noise=config.start_noise)
     step = make_fit_step(loss, optimizer, schedule, dropout=config.dropout)
     fit_batch = jax.jit(lambda t, batch: step(t, train.to_triplets(batch)), donate_argnums=0)
     # As the loss is used, whose values never depend on other triplets.
     scores = make_scores(fittable(params))
     score_batch = jax.jit(lambda learned, batch: scores(learned, train.to_triplets(batch)))
+
+    def evaluate(learned: Learned, source: _Source) -> dict[str, np.ndarray]:
+        return _evaluate(score_batch, learned._replace(metric=loss.finish(learned.metric)), source)
 
     lines = read_metrics(workdir) if resume else []
     if resume and latest_step(workdir) is not None:
@@ -152,7 +159,7 @@ def _fit(
             row["rate_factor"] = float(schedule(jnp.asarray(row["step"] - 1)))
             row["train_loss"] = _json_numbers(epoch_losses.mean(0))
             for name, source in sources.items():
-                held_out = _evaluate(score_batch, trials.learned, source)
+                held_out = evaluate(trials.learned, source)
                 row |= {f"{name}_{k}": _json_numbers(v) for k, v in held_out.items()}
             row["seconds"] = round(time.perf_counter() - started, 2)
             # Saved before it is shown, so that what was seen is kept.
@@ -160,12 +167,15 @@ def _fit(
             saved.save(row["step"], trials)
             bar.set_postfix(_summary(row))
 
-    learned = trials.learned._replace(metric=loss.finish(trials.learned.metric))
     final: dict[str, np.ndarray] = {}
+    before: dict[str, float] = {}
     for name, source in {"train": train, **sources}.items():
-        found = _evaluate(score_batch, learned, source)
+        found = evaluate(trials.learned, source)
         final |= {f"{name}_{key}": values for key, values in found.items()}
-    params, files = _write(config, workdir, loss, learned.metric, final, log.rows)
+        at_start = _evaluate(score_batch, before_fit, source)
+        before[f"{name}_agreement"] = float(at_start["agreement"][0])
+    metric = loss.finish(trials.learned.metric)
+    params, files = _write(config, workdir, loss, metric, final, before, log.rows)
     print("Files:", *files, sep="\n  ")
     return Result(trials, log.rows, params, files)
 
@@ -208,6 +218,7 @@ def _starting_params(config: FitConfig, train: TwoAfcData) -> Any:
     )
     floors = ("luminance_floor", "phase_floor")
     own = {name: getattr(config, name) for name in floors if hasattr(params, name)}
+    own = {name: floor for name, floor in own.items() if floor is not None}
     return dataclasses.replace(params, **own) if own else params
 
 
@@ -256,6 +267,7 @@ def _write(
     loss: Fittable,
     metric: Any,
     final: dict[str, np.ndarray],
+    before: dict[str, float],
     rows: list[dict[str, Any]],
 ) -> tuple[Any, list[Path]]:
     """The parameters of every trial, a summary, and the picture of how they got there."""
@@ -276,14 +288,21 @@ def _write(
         if i == best:
             best_params = params
             wj.save_params(workdir / "params.npz", params)
-    write_json(workdir / "result.json", {"best_on_training_records": table[best], "trials": table})
+    result = {"best_on_training_records": table[best], "before": before, "trials": table}
+    write_json(workdir / "result.json", result)
     curves = workdir / "curves.png"
     save_learning_curves(
         curves, rows, title=f"Fit of {config.loss} ({config.color}) to {config.data}"
     )
-    shown = ", ".join(
-        f"{name} {table[best][f'{name}_agreement']:.1%}"
-        for name in (k.removesuffix("_agreement") for k in table[best] if k.endswith("_agreement"))
+    print(
+        f"params.npz is of seed {table[best]['seed']}; it agrees with people on "
+        f"{_agreements(table[best])}. Before the fit it was {_agreements(before)}."
     )
-    print(f"params.npz is of seed {table[best]['seed']}; it agrees with people on {shown}.")
     return best_params, [workdir / "params.npz", *files, workdir / "result.json", curves]
+
+
+def _agreements(scores: dict[str, Any]) -> str:
+    """Such as "train 74.0%, val 71.2%"."""
+    end = "_agreement"
+    parts = {k.removesuffix(end): v for k, v in scores.items() if k.endswith(end)}
+    return ", ".join(f"{name} {value:.1%}" for name, value in parts.items())

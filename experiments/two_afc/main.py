@@ -19,7 +19,9 @@ from experiments._common.workdir import default_workdir
 from experiments.two_afc.configs import PRESETS, FitConfig
 from experiments.two_afc.data import DATA_NAMES
 
-_PRESET = flags.DEFINE_string("preset", "default", f"One of {', '.join(PRESETS)}.")
+_PRESET = flags.DEFINE_string(
+    "preset", None, f"One of {', '.join(PRESETS)}; default, or csv with --data=csv."
+)
 _NAMED = {
     "data": flags.DEFINE_string("data", None, f"Judgements: one of {', '.join(DATA_NAMES)}."),
     "bapps_dir": flags.DEFINE_string("bapps_dir", None, "For bapps: the unpacked archives."),
@@ -33,8 +35,8 @@ _NAMED = {
         "csv_size", None, "For csv: side of images, if not as they are."
     ),
     "csv_fit": flags.DEFINE_string("csv_fit", None, "For csv: how to that size, crop or resize."),
-    "csv_lower_is_better": flags.DEFINE_string(
-        "csv_lower_is_better", None, "For csv: true if lower scores are better, as DMOS."
+    "csv_lower_is_better": flags.DEFINE_bool(
+        "csv_lower_is_better", None, "For csv: whether lower scores are better, as DMOS."
     ),
     "loss": flags.DEFINE_string("loss", None, "What to fit, such as watson-dft or lpips-vgg."),
     "color": flags.DEFINE_string("color", None, "rgb or gray."),
@@ -52,9 +54,12 @@ _WORKDIR = flags.DEFINE_string(
 
 def config_from_flags() -> FitConfig:
     """The preset with what the flags change."""
-    cli.check_choice("--preset", _PRESET.value, PRESETS)
-    named = [(f"--{n}", n, flag.value) for n, flag in _NAMED.items() if flag.value is not None]
-    return cli.override(PRESETS[_PRESET.value], named + cli.split_assignments("--set", _SET.value))
+    own_judgements = _NAMED["data"].value == "csv"
+    preset = _PRESET.value or ("csv" if own_judgements else "default")
+    cli.check_choice("--preset", preset, PRESETS)
+    given = {name: flag.value for name, flag in _NAMED.items() if flag.value is not None}
+    named = [(f"--{name}", name, str(value)) for name, value in given.items()]
+    return cli.override(PRESETS[preset], named + cli.split_assignments("--set", _SET.value))
 
 
 def main() -> None:

@@ -91,6 +91,7 @@ def test_what_a_fit_is_made_on(folder, tmp_path, monkeypatch):
         batch_size=4,
     )  # fmt: skip
     fit.fit_and_evaluate(config, tmp_path / "run")
+    assert config.starting_weights == "packaged"
     assert parts["train"].reference.shape[1:] == (16, 16, 3)
     assert len(parts["train"]) + len(parts["val"]) == 10
 
@@ -105,8 +106,13 @@ def test_wrong_flags_are_one_sentence(folder, tmp_path):
     ):
         with pytest.raises(UserError, match=message):
             FitConfig(**wrong)
+    with pytest.raises(UserError, match=r"--data must be one of .*; did you mean 'csv'"):
+        csv_table("cvs", "x.csv", None, "crop", False)
     assert csv_table("bapps", None, None, "crop", False) is None
     bad = folder / "bad.csv"
+    bad.write_text("ref,first\n1,2\n")
+    with pytest.raises(UserError, match=r"columns .*preference, or .*score, got ref, first\."):
+        CsvTable(path=str(bad)).has_scores()
     bad.write_text("reference,first,second,preference\n0-0.png,0-1.png,none.png,1\n")
     with pytest.raises(UserError, match=rf"^{bad} has rows .*: row 2 \(.*none\.png is no"):
         evaluate.score_losses(

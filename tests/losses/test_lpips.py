@@ -393,6 +393,9 @@ def test_local_files_download_nothing(no_downloads, monkeypatch):
 
     # Linear weights alone: those of the paper's authors take images as they are, LPIPS's own do not.
     path.write_bytes(saved(linear))
+    with pytest.raises(CheckpointError, match=r"not known whether .* `lpips_params_from_torch"):
+        wj.load_params("lpips-squeeze", weights=path, backbone=state)
+    monkeypatch.setattr(spec, "_PAPER_LINEAR", (spec._digest(linear),))
     params = wj.load_params("lpips-squeeze", weights=path, backbone=state)
     assert not params.rescale_inputs
     jax.tree.map(np.testing.assert_array_equal, params.linear, expected.linear)
@@ -413,12 +416,23 @@ def test_the_published_linear_weights_are_recognized(network, reference_folder):
     assert spec._digest(state) == spec._PUBLISHED_LINEAR[network]
 
 
-def test_backbones_that_do_not_fit(no_downloads):
+def test_the_papers_linear_weights_are_recognized(reference_folder):
+    files = [
+        f"{color}_pnet_lin_{network}_trial0.pth"
+        for network in ("vgg", "squeeze")
+        for color in ("rgb", "gray")
+    ]
+    digests = [spec._digest(read_torch(reference_folder / "weights" / file)) for file in files]
+    assert digests == list(spec._PAPER_LINEAR)
+
+
+def test_backbones_that_do_not_fit(no_downloads, monkeypatch):
     state = random_state("squeeze")
     mine = no_downloads / "mine.pth"
     mine.write_bytes(saved(random_state("alex")))
     linear = no_downloads / "linear.pth"
     linear.write_bytes(saved(linear_state("squeeze", seed=5)))
+    monkeypatch.setattr(spec, "_PAPER_LINEAR", (spec._digest(linear_state("squeeze", seed=5)),))
     integers = state | {"features.0.bias": np.zeros(64, int)}
     for name, wrong, error, message in (
         ("lpips-squeeze", {"backbone": mine}, CheckpointError,

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from watson_jax._version import __version__
 from watson_jax.files import plain, sentence
 
 
@@ -55,6 +56,7 @@ def _failed(text: str, status: int) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="watson-jax", description="Perceptual distances of images.")
+    parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="compare|list|fetch")
 
     compare = commands.add_parser(

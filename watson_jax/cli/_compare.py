@@ -40,6 +40,8 @@ def compare_files(args: argparse.Namespace) -> None:
     """Does what `watson-jax compare` was asked for."""
     labels = list(dict.fromkeys(",".join(args.loss or ["watson-dft"]).split(",")))
     specs = {label: find_loss(label.partition(":")[0]) for label in labels}
+    if args.backbone and not any(spec.takes_backbone for spec in specs.values()):
+        raise UsageError(f"--backbone is for LPIPS alone, got --loss={','.join(labels)}.")
     pairs = find_pairs(args.image, args.reference, all_pairs=args.all_pairs)
     mapped = _mapped_loss(args.map, specs, pairs)
     if missing := [name for name in ("PIL", "tqdm") if importlib.util.find_spec(name) is None]:
@@ -90,7 +92,8 @@ def _load(args: argparse.Namespace, label: str, size: Size | None) -> Any:
     except (TypeError, ValueError, FileNotFoundError) as error:
         if isinstance(error, wj.CheckpointError):
             raise
-        text = str(error).replace("`weights`", "--weights").replace("`backbone`", "--backbone")
+        flag = f"the weights in --loss={plain(label)}" if colon else "--weights"
+        text = str(error).replace("`weights`", flag).replace("`backbone`", "--backbone")
         raise UsageError(text) from None
 
 

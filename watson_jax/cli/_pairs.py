@@ -57,8 +57,8 @@ def find_pairs(image: Path, reference: Path, *, all_pairs: bool) -> list[Pair]:
     names = [name for name in ours if name in theirs]
     if not names:
         raise UsageError(
-            f"{plain(image)} and {plain(reference)} must hold images of the same names, got "
-            f"{first_few(list(ours))} and {first_few(list(theirs))}."
+            f"The folders {plain(image)!r} and {plain(reference)!r} must hold images of the same names, "
+            f"got {first_few(list(ours))} and {first_few(list(theirs))}."
         )
     for folder, only in (
         (image, ours.keys() - theirs.keys()),

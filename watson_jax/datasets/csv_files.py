@@ -131,11 +131,12 @@ def has_scores(path: str | os.PathLike[str]) -> bool:
       ValueError: if the file is no table.
       OSError: if it cannot be read.
     """
-    columns = _read_table(Path(path), ("reference",))[0][1]
+    columns = _read_table(Path(path))[0][1]
     return "score" in columns and "preference" not in columns
 
 
-def _read_table(path: Path, needed: Sequence[str]) -> list[Row]:
+def _read_table(path: Path, needed: Sequence[str] = ()) -> list[Row]:
+    """The rows of a file with the needed columns; where none are named, those of either kind of file."""
     path = path.expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"{plain(path)} is no file; name a CSV or Parquet file.")
@@ -144,10 +145,12 @@ def _read_table(path: Path, needed: Sequence[str]) -> list[Row]:
     if not rows:
         raise ValueError(f"{plain(path)} must hold rows after its header, got none.")
     has = rows[0][1]
-    if missing := [name for name in needed if name not in has]:
+    kinds = [needed] if needed else [(*_CHOICES, "preference"), (*_SCORED, "score")]
+    if not any(set(kind) <= set(has) for kind in kinds):
+        wanted = ", or ".join(",".join(kind) for kind in kinds)
+        found = first_few([str(name) for name in has])
         raise ValueError(
-            f"{plain(path)} must have the columns {', '.join(needed)}, got "
-            f"{first_few([str(name) for name in has])}, without {', '.join(missing)}."
+            f"The header of {plain(path)} must have the columns {wanted}, got {found}."
         )
     return rows
 

@@ -76,6 +76,7 @@ def in_parallel(
     function: Callable[[Item], Result], items: Iterable[Item], *, number: int, name: str, unit: str
 ) -> Iterator[Result]:
     """Yields the results in order and shows how far it is; takes items only as they are needed."""
+    _check_packages()
     from tqdm import tqdm
 
     with (

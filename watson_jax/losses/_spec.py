@@ -120,7 +120,18 @@ class LossSpec:
         )
 
     def log_weight(self, weights: str | None, channels: int) -> float:
-        """The logarithm of λ for these weights; a file most likely holds a fit like the default ones."""
+        """The logarithm of λ for a VAE that trains with this loss.
+
+        Args:
+          weights: a kind of weights; None: the default ones. A path: the same, as the file most likely
+            holds a fit like them.
+          channels: of the images: 1 or 3.
+
+        Raises:
+          ValueError: if there is no such number of channels.
+        """
+        if channels not in CHANNELS.values():
+            raise ValueError(f"`channels` must be 1 or 3, got {channels!r}.")
         of_default = self.log_weights[self.default_weights]
         return self.log_weights.get(weights or self.default_weights, of_default)[channels == 3]
 

@@ -37,12 +37,19 @@ _LINEAR_FILES = {
     "paper": "{color}_pnet_lin_{network}_trial0.pth",
 }
 
-# SHA-256 of the arrays in LPIPS's own linear files, as little-endian float32 in the order of names.
+# SHA-256 of the arrays in linear files, as little-endian float32 in the order of names. Both authors
+# name their entries alike, and only LPIPS's own weights want images in [-1, 1].
 _PUBLISHED_LINEAR = {
     "vgg": "9153a2043dccf3b525d4f13db916e93ef040548ea923b6f2100de5ebac141a78",
     "squeeze": "68f1b1752260e0335c6394983132e210e3ed5c2540e78d239be07671a77130e4",
     "alex": "718a8b40b0d22f96192d34ab93c0db5c7943558ff6c2407f44812dce2f29b5f4",
 }
+_PAPER_LINEAR = (
+    "80a5f41d4eb7d533e5e7bdd1931191543ade3dbf9e93caf257427e23cbf14760",  # vgg, rgb
+    "f3498832aa6b0c0867370a87498f081e1420f6ffabac5dfe8c00e4eaf1443cfa",  # vgg, gray
+    "fc046d175257b14e768a6e54d74e23b2a88b8c3160aff7effca3c268dff2c909",  # squeeze, rgb
+    "c77ec27d377a83e70d92e9de3fcb6300b5d0a1f880354d744f4f995d14bcbcd7",  # squeeze, gray
+)
 
 Backbone = str | os.PathLike[str] | Mapping[str, ArrayLike] | None
 
@@ -111,9 +118,11 @@ def load_lpips_params(
       CheckpointError: if a file is damaged.
       OSError: if a file cannot be found or fetched.
     """
-    # The small file first: where both are missing, the error comes before 500 MB do.
-    linear = read_torch(fetch(_LINEAR_FILES[weights].format(network=network, color=color)))
-    state = load_backbone(network, backbone)
+    # What is fetched comes last, and the small file first: an error comes before 500 MB do.
+    own = None if backbone is None else load_backbone(network, backbone)
+    name = _LINEAR_FILES[weights].format(network=network, color=color)
+    linear = read_torch(fetch(name, instead="name a file of them with `weights`"))
+    state = load_backbone(network) if own is None else own
     return lpips_params_from_torch(state, linear, network, rescale_inputs=weights == "published")
 
 
@@ -143,7 +152,13 @@ def load_backbone(network: str, own: Backbone = None) -> Mapping[str, ArrayLike]
         raise FileNotFoundError(
             f"`backbone` must be the path of a file, got '{plain(own)}', where there is none."
         )
-    return _checked(read_torch(path, without=_CLASSIFIER), network, plain(own))
+    try:
+        state = read_torch(path, without=_CLASSIFIER)
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"`backbone` must be a file that `torch.save` wrote: {error}"
+        ) from None
+    return _checked(state, network, plain(own))
 
 
 def _checked(state: Mapping[str, ArrayLike], network: str, name: str) -> Mapping[str, ArrayLike]:
@@ -168,7 +183,8 @@ def lpips_from_state(state: State, network: str, backbone: Backbone = None) -> L
       backbone: as for `load_backbone`.
 
     Raises:
-      CheckpointError: if the arrays are not those of such a model.
+      CheckpointError: if the arrays are not those of such a model, or are linear weights of which it is
+        not known which images they take.
       OSError: if the network has to be fetched and cannot be.
     """
     inside = {
@@ -184,8 +200,14 @@ def lpips_from_state(state: State, network: str, backbone: Backbone = None) -> L
         raise CheckpointError(
             "it holds no linear weights of LPIPS; if it is a backbone, name it with `backbone`"
         )
-    # Both authors name their entries alike, and only LPIPS's own weights want images in [-1, 1].
-    is_published = _digest(state) == _PUBLISHED_LINEAR[network]
+    digest = _digest(state)
+    is_published = digest == _PUBLISHED_LINEAR[network]
+    if not is_published and digest not in _PAPER_LINEAR:
+        raise CheckpointError(
+            "its linear weights are neither LPIPS's own nor the paper's, so that it is not known "
+            "whether images are to be mapped to [-1, 1]; say so with `lpips_params_from_torch(..., "
+            "rescale_inputs=...)`, and keep what it returns with `save_params`"
+        )
     found = load_backbone(network, backbone)
     return lpips_params_from_torch(found, state, network, rescale_inputs=is_published)
 

@@ -73,6 +73,9 @@ def _spec(
         return params_type(channel_logits=logits, **arrays)
 
     def check(params: Any, color: str) -> None:
+        for other, number in CHANNELS.items():
+            if other != color and np.shape(params.log_thresholds)[:1] == (number,):
+                raise CheckpointError(f'they are for color="{other}"')
         compare_shapes(params, initial(CHANNELS[color]))
         for floor in ("luminance_floor", "phase_floor"):
             try:
