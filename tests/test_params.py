@@ -253,7 +253,7 @@ def test_loss_is_an_argument_of_compiled_functions():
         (
             lambda: wj.get_loss("ssim", border="vlid"),
             ValueError,
-            "`border` must be one of zero, valid, got 'vlid'",
+            '`border` must be "zero" or "valid", got \'vlid\'',
         ),
         (
             lambda: wj.get_loss("lpips-alex", net="alex"),

@@ -1,6 +1,7 @@
 """Configurations of fitting losses to human judgements.
 
-`default` is how the packaged Watson weights were made; it needs no download.
+`default` is how the packaged Watson weights were made, but for Watson-DFT in grey, where
+`--set=pooling_range=1,1` comes in addition; it needs no download.
     python -m experiments.two_afc.main --loss=watson-dft --color=rgb    # 6 minutes on 2 CPU cores
 `paper` is the authors' schedule on BAPPS (their figure 6).
     python -m experiments.two_afc.main --preset=paper --bapps_dir=DIR
@@ -181,6 +182,7 @@ PRESETS = {
     "csv": FitConfig(
         luminance_floor=None,
         phase_floor=None,
+        pooling_range=(1.0, 2.5),
         luma_gain=0.0,
         detail_gain=0.0,
         phase_scale=1.0,
