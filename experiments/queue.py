@@ -5,8 +5,8 @@
 Each line of `runs.txt` has the arguments of `experiments.vae.main` for one run. Empty lines and lines
 that start with # are comments:
 
-    --preset=mnist-narrow --data_dir=DIR --loss=l2 --workdir=runs/l2
-    --preset=mnist-narrow --data_dir=DIR --loss=watson-dft --workdir=runs/watson-dft
+    --data=mnist --data_dir=DIR --loss=l2 --workdir=runs/l2
+    --data=mnist --data_dir=DIR --loss=watson-dft --workdir=runs/watson-dft
 
 The queue can be stopped with Ctrl-C or SIGTERM at any time: the run in progress saves its state. When
 it is started again, the queue skips the runs that `runs.txt.done` lists and resumes the others. A run

@@ -6,14 +6,9 @@
     python -m experiments.vae.main --preset=paper --data_dir=DIR --weights=published
 `paper-celeba` reproduces figures 4 and 5 (CelebA, 100 epochs); it wants a GPU.
     python -m experiments.vae.main --preset=paper-celeba --data_dir=DIR --weights=published
-`mnist` and `celeba` are what a CPU can do of them: 20,000 images in 10 epochs; a narrower model of
-faces.
-    python -m experiments.vae.main --data=mnist --data_dir=DIR             # half an hour
-    python -m experiments.vae.main --data=folder --data_dir=FACES          # an hour, of 9,000 faces
-`mnist-narrow` is for hours on a CPU: all images, a narrow model, many epochs; as `celeba` with more
-epochs is for faces.
-    python -m experiments.vae.main --preset=mnist-narrow --data_dir=DIR
-    python -m experiments.vae.main --data=folder --data_dir=FACES --epochs=100
+`mnist` and `celeba` are what a CPU can do of them: models of the same layout, but narrow.
+    python -m experiments.vae.main --data=mnist --data_dir=DIR             # half an hour to an hour
+    python -m experiments.vae.main --data=folder --data_dir=FACES          # hours, of 9,000 faces
 `smoke` shows that everything runs.
     python -m experiments.vae.main --preset=smoke                      # seconds
 """
@@ -145,26 +140,21 @@ PRESETS = {
     "default": _DEFAULT,
     "paper": VaeConfig(chunk_steps=100),
     "paper-celeba": dataclasses.replace(_CELEBA, chunk_steps=100),
-    # Few images call for more and larger steps.
+    # As many epochs as it takes until the held-out loss hardly falls.
     "mnist": VaeConfig(
-        train_images=20_000, epochs=10, batch_size=64, learning_rate=1e-3, halving_epochs=2.5
-    ),
-    "celeba": dataclasses.replace(
-        _CELEBA,
-        features=(16, 32, 64),
-        hidden=512,
-        epochs=25,
-        learning_rate=5e-4,
-        halving_epochs=8.0,
-    ),
-    # All images, for as many epochs as it takes until the held-out loss no longer falls.
-    "mnist-narrow": VaeConfig(
         features=(8, 16),
         hidden=256,
         epochs=50,
         batch_size=64,
         learning_rate=1e-3,
         halving_epochs=12.0,
+    ),
+    "celeba": dataclasses.replace(
+        _CELEBA,
+        features=(16, 32, 64),
+        hidden=512,
+        learning_rate=5e-4,
+        halving_epochs=25.0,
     ),
     "smoke": dataclasses.replace(
         _DEFAULT, features=(2, 4), hidden=16, epochs=2, halving_epochs=1, batch_size=64
