@@ -150,8 +150,8 @@ def get_loss(
             raise TypeError(f"{name} has no option `{option}`; {hint}.")
         if not isinstance(value, (str, int, float, type(None))):
             raise TypeError(f"`{option}` must be a plain value, got {type(value).__name__}.")
-        hint = get_type_hints(spec.function)[option]
-        if get_origin(hint) is Literal and value not in (choices := get_args(hint)):
+        kind = get_type_hints(spec.function)[option]
+        if get_origin(kind) is Literal and value not in (choices := get_args(kind)):
             wanted = " or ".join(f'"{choice}"' for choice in choices)
             raise ValueError(f"`{option}` must be {wanted}, got {value!r}.")
     params = load_params(

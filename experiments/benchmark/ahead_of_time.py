@@ -91,7 +91,7 @@ def _measure(name: str, size: int, device: Any) -> list[str]:
     run = jax.jit(jax.value_and_grad(lambda x, y: jnp.sum(loss(x, y))))
     lowered = run.lower(images, images)
     started = time.perf_counter()
-    compiled = lowered.compile()
+    compiled: Any = lowered.compile()
     seconds = time.perf_counter() - started
     # Both images read once, and the gradient written once.
     floor = 3 * 4 * _BATCH.value * size**2 * 3
