@@ -1,7 +1,7 @@
 """Configurations of fitting losses to human judgements.
 
 `default` is how the packaged Watson weights were made, but for Watson-DFT in grey, where
-`--set=pooling_range=1,1` comes in addition; it needs no download.
+`--set=pooling_range=1.2,1.2` comes in addition; it needs no download.
     python -m experiments.two_afc.main --loss=watson-dft --color=rgb    # 6 minutes on 2 CPU cores
 `paper` is the authors' schedule on BAPPS (their figure 6).
     python -m experiments.two_afc.main --preset=paper --bapps_dir=DIR
