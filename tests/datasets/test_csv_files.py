@@ -149,7 +149,7 @@ def test_bad_rows_are_named_by_their_number(folder, triplets, cells, message):
 def test_bad_files(folder, triplets):
     with pytest.raises(FileNotFoundError, match=r"none\.csv is no file; name a CSV or Parquet"):
         load_triplets_csv(folder / "none.csv")
-    with pytest.raises(ValueError, match=r"must have the columns reference, distorted, score, got"):
+    with pytest.raises(ValueError, match=r"must have the columns reference,distorted,score, got"):
         load_scores_csv(triplets)
     for text, message in (
         (b"", "must hold rows after its header"),
