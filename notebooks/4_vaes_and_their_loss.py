@@ -53,8 +53,8 @@ for loss in LOSSES:
 # %% [markdown]
 # Held-out digits, and each model's reconstructions from their mean latents. Only two numbers pass
 # through the model, so details must be lost. Look at how: L2's images are grey where the model is
-# unsure (first, second and seventh column). SSIM and Watson-DFT draw another digit with clear
-# strokes, such as a 9 for the 5, or an 8 for each 0 with Watson-DFT.
+# unsure (first, second and seventh column). SSIM draws another digit with clear strokes, such as a
+# 9 for the 5. Watson-DFT leaves a trace of an 8 in each 0.
 
 # %%
 data = quality.to_float(results["l2"].held_out(261))
@@ -77,7 +77,7 @@ pictures.images([list(images[:12]) for images in samples.values()], names=list(L
 
 # %% [markdown]
 # Images on a straight line in the latents, from a 6 to a 7. The first and the last column are data.
-# Look at what lies between: SSIM passes a 0, and Watson-DFT strokes that are no digit.
+# Look at what lies between: SSIM passes a 0, and Watson-DFT something like a 4.
 
 # %%
 share = np.linspace(0, 1, 10, dtype=np.float32)[:, None]
@@ -92,7 +92,7 @@ pictures.images(
 # %% [markdown]
 # The whole manifold, as in figure 3 of the paper: latents from -1.5 to 1.5, the first to the right
 # and the second upwards. Look for borders between digits, and for the area that each digit takes:
-# with Watson-DFT, 8 takes the most, and there is no 0 yet.
+# with Watson-DFT, 8 takes the most.
 
 # %%
 SIDE = 9
@@ -107,7 +107,7 @@ pictures.images([manifolds], [list(LOSSES)], axes=axes)
 # frequencies of the absolute log10 of that ratio (0.3 is a factor of two). Look at the row of L2:
 # its images are the least sharp and lose power at most frequencies, most of all its samples. Do not
 # look for a winner between the other two: these digits, enlarged from 8×8, are smooth, and sixteen
-# epochs with one seed are few. On MNIST, Watson-DFT is five times as sharp as L2
+# epochs with one seed are few. On MNIST, Watson-DFT is more than twice as sharp as L2
 # (`docs/results.md`).
 
 # %%

@@ -61,7 +61,8 @@ class LossSpec:
         and LPIPS as they are, SSIM less the logarithm of the batch size, since they average over it.
         The others are matched to Watson-DFT, to a half, so that the distance from an image to the mean
         image counts as much. For colours that is too little for most Watson losses: all faces became
-        one, so theirs are larger.
+        one, so theirs are larger. For packaged Watson-DFT in grey it is too much: its samples are best
+        with a smaller one (docs/results.md).
       params_type: the class of its parameters; None for losses without.
       weights: by the names that `weights` takes, ways to make parameters from (colour, image size), or
         the path of the file that holds them.
