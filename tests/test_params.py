@@ -158,7 +158,7 @@ def test_losses_that_are_looked_up_twice_compile_once():
     assert jax.tree.structure(other) != jax.tree.structure(loss)
 
 
-class TorchTensor:
+class ForeignArray:
     """An array of another library, with types of its own."""
 
     dtype, shape = object(), (8, 8, 3)
@@ -266,9 +266,9 @@ def test_loss_is_an_argument_of_compiled_functions():
             "`channels` must be 1 or 3, got 2",
         ),
         (
-            lambda: wj.l1(TorchTensor(), TorchTensor()),
+            lambda: wj.l1(ForeignArray(), ForeignArray()),
             TypeError,
-            "got tests's TorchTensor; convert",
+            "got tests's ForeignArray; convert",
         ),
         (lambda: wj.save_params("x.npz", {"a": 1}), TypeError, "`params` must be the parameters"),
         (lambda: wj.save_params(True, {}), TypeError, "`path` must be the path of a file .* True"),

@@ -40,7 +40,8 @@ def test_losses_and_gradients(name, x64):
     loss = example_loss(name, "rgb")
     images = [noise(seed, 3, 32, 32, 3).astype("float64") for seed in (0, 1)]
     run = jax.value_and_grad(lambda x, y: jnp.sum(loss(x, y) * jnp.arange(1.0, 4)), (0, 1))
-    assert_all_close(of_each_platform(run, *images), rtol=1e-7, atol=1e-10)
+    # Sums in other orders, in float64.
+    assert_all_close(of_each_platform(run, *images), rtol=1e-9, atol=1e-12)
 
 
 def test_convolutions(x64):

@@ -69,6 +69,7 @@ def test_a_fit_leaves_parameters_numbers_and_a_picture(finished):
     table = json.loads((workdir / "result.json").read_text())
     assert [(t["seed"], t["learning_rate"]) for t in table["trials"]] == CONFIG.trials
     best = table["best_on_training_records"]
+    assert table["before"].keys() == {"train_agreement", "val_agreement"}
     assert best["train_loss"] == min(t["train_loss"] for t in table["trials"])
     assert (workdir / best["file"]).read_bytes() == (workdir / "params.npz").read_bytes()
     assert all(path.is_file() for path in result.files)
@@ -219,6 +220,10 @@ def test_colour_fits_are_finished_for_training(tmp_path):
     changes = {"loss": "watson-dft", "color": "rgb", "epochs": 1, "seeds": 1}
     config = dataclasses.replace(CONFIG, **changes, learning_rates=(1e-2,))
     result = fit.fit_and_evaluate(config, tmp_path)
+    (trial,) = json.loads((tmp_path / "result.json").read_text())["trials"]
+    assert result.metrics[-1]["val_loss"] == [
+        trial["val_loss"]
+    ]  # What is logged is of what is saved.
     params, fitted = result.params, jax.tree.map(lambda x: x[0], result.trials.learned.metric)
     gained = params.channel_logits - fitted.channel_logits
     np.testing.assert_allclose(gained, [config.luma_gain, 0, 0], atol=1e-6)

@@ -191,7 +191,8 @@ def _dissimilarities(x, y, d, border):
     """One minus luminance, and one minus contrast and structure, at every window.
 
     A variance is a difference of mean squares, which loses as many digits as the mean is large, so
-    planes are taken relative to their overall means.
+    planes are taken relative to their overall means. Four planes are blurred and not six: a mean is
+    linear, so that of y follows, and of the variances of x and y only the sum counts.
 
     Args:
       x: planes `[C, H, W]` of the image.
@@ -256,6 +257,7 @@ def _blur_by_products_of_parts(planes):
 
 
 def _blur_last_axis(planes):
+    """Weighted means over the windows along one axis."""
     overlap = WINDOW_SIZE - 1
     number = planes.shape[-1] - overlap
     length = min(max(number, overlap), _PART_LENGTH)
