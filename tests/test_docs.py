@@ -68,6 +68,7 @@ def as_users_do(monkeypatch, tmp_path):
         yield
 
 
+@pytest.mark.slow(except_for="README.md")
 @pytest.mark.parametrize(
     "name", [name for name, path in PAGES.items() if any(blocks(path, "python"))]
 )

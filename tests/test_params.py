@@ -24,6 +24,7 @@ def same(a, b):
     jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
+@pytest.mark.slow(except_for="alex")
 @pytest.mark.parametrize("name", [name for name in LOSSES if LOSSES[name].params_type])
 @pytest.mark.parametrize("color", COLORS)
 def test_saved_parameters_come_back(name, color, tmp_path):
@@ -46,6 +47,7 @@ def test_static_fields_are_saved(tmp_path):
     assert loaded.free_self_conjugate is True
 
 
+@pytest.mark.slow
 def test_floors_belong_to_the_parameter_set(tmp_path):
     for name, floors in (
         ("watson-dft", {"luminance_floor": 0.2, "phase_floor": 0.05}),
@@ -128,6 +130,7 @@ def test_colours_are_read_generously(color):
     )
 
 
+@pytest.mark.slow(except_for="alex")
 @pytest.mark.parametrize("name", LOSSES)
 def test_equal_losses_are_equal_pytrees_and_can_be_pickled(name):
     loss = example_loss(name, "gray")

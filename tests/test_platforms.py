@@ -35,6 +35,7 @@ def test_each_platform_has_its_own():
     assert list(of_each_platform(choose, 0)) == [1, 3, 2]
 
 
+@pytest.mark.slow(except_for="watson-dft")
 @pytest.mark.parametrize("name", [name for name in wj.list_losses() if "lpips" not in name])
 def test_losses_and_gradients(name, x64):
     loss = example_loss(name, "rgb")

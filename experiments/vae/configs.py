@@ -151,7 +151,7 @@ PRESETS = {
     ),
     "celeba": dataclasses.replace(
         _CELEBA,
-        features=(16, 32, 64),
+        features=(8, 32, 32),
         hidden=512,
         learning_rate=5e-4,
         halving_epochs=25.0,

@@ -42,6 +42,7 @@ FORMS = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow(except_for="24-")
 @pytest.mark.parametrize("color", ["rgb", "gray"])
 @pytest.mark.parametrize(("form", "name"), FORMS)
 @pytest.mark.parametrize("size", [24, 21])
@@ -83,6 +84,7 @@ def test_torch_meets_recorded_values(form, name, color, monkeypatch):
     np.testing.assert_allclose(actual, recorded["value_f32"][:NON_DEGENERATE], rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("color", ["rgb", "gray"])
 @pytest.mark.parametrize("name", ["watson-dct", "watson-dft"])
 def test_memory_stays_within_8_mb(name, color):
@@ -93,6 +95,7 @@ def test_memory_stays_within_8_mb(name, color):
 
 
 # Of each channel, the gradients of the norm and of the phases are kept until both are known.
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "images"), [("watson-dct", 2), ("watson-dft", 3)])
 def test_memory_of_a_large_image_is_a_few_times_its_own(name, images):
     params, fn = protocol.jax_loss(name, "rgb", 1024)
@@ -119,6 +122,7 @@ def test_every_program_is_timed_in_every_round():
     assert all(times.shape == (3,) and (times > 0).all() for times in samples.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_torch", [True, False])
 def test_quick_run_writes_json(with_torch, tmp_path, monkeypatch, capsys):
     if with_torch:

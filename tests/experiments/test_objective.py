@@ -50,6 +50,7 @@ def test_descents_come_home():
         assert np.median(np.abs(end - images)) < 0.02
 
 
+@pytest.mark.slow
 def test_decoders_learn_and_repeat():
     images = to_float(load_images("digits").train[:64])
     loss = wj.get_loss("l2", color="gray")
@@ -62,6 +63,7 @@ def test_decoders_learn_and_repeat():
     np.testing.assert_array_equal(again.images, fit.images)
 
 
+@pytest.mark.slow
 def test_the_command_judges_and_draws(tmp_path):
     workdir = tmp_path / "out"
     flags = ["--quick", "--data=digits", "--losses=l2,watson-dft:initial", f"--workdir={workdir}"]
@@ -76,6 +78,7 @@ def test_the_command_judges_and_draws(tmp_path):
             assert min(picture.size) > 100
 
 
+@pytest.mark.slow
 def test_wrong_flags_are_one_sentence(tmp_path):
     cases = [
         (["--losses=l3"], "--losses or --judges must be one of"),

@@ -62,6 +62,7 @@ def test_a_line_without_an_end_is_one_sentence(queue):
     assert queue(line) == (2, said)
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on(queue, tmp_path):
     def interrupt(process):
         while not (tmp_path / "waiting").exists():

@@ -76,6 +76,7 @@ def test_a_fit_leaves_parameters_numbers_and_a_picture(finished):
     assert (workdir / "curves.png").stat().st_size < 300_000
 
 
+@pytest.mark.slow
 def test_an_interrupted_fit_goes_on_to_the_same_end(finished, tmp_path, monkeypatch):
     _, whole = finished
     workdir = tmp_path / "run"
@@ -110,6 +111,7 @@ def test_another_run_in_the_folder_is_left_alone(finished):
     assert (workdir / "params.npz").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_adaptive_can_be_fitted(tmp_path):
     config = dataclasses.replace(CONFIG, loss="adaptive", epochs=1, seeds=1, learning_rates=(1e-2,))
     result = fit.fit_and_evaluate(config, tmp_path)
@@ -117,6 +119,7 @@ def test_adaptive_can_be_fitted(tmp_path):
     assert np.isfinite(result.metrics[0]["train_loss"]).all()
 
 
+@pytest.mark.slow
 def test_a_trial_that_diverges_leaves_the_others_alone(tmp_path, capsys):
     config = dataclasses.replace(CONFIG, seeds=1, learning_rates=(1e-2, 1e10), epochs=1)
     result = fit.fit_and_evaluate(config, tmp_path)
@@ -129,12 +132,14 @@ def test_a_trial_that_diverges_leaves_the_others_alone(tmp_path, capsys):
     assert "NaN" not in (tmp_path / "metrics.jsonl").read_text()
 
 
+@pytest.mark.slow
 def test_the_fit_stops_when_no_trial_is_left(tmp_path):
     config = dataclasses.replace(CONFIG, seeds=1, learning_rates=(1e10,), epochs=3)
     with pytest.raises(NonFiniteError, match=r"not finite at step \d"):
         fit.fit_and_evaluate(config, tmp_path)
 
 
+@pytest.mark.slow
 def test_half_a_line_of_metrics_does_no_harm(tmp_path):
     config = dataclasses.replace(CONFIG, seeds=1, learning_rates=(1e-2,), epochs=1)
     fit.fit_and_evaluate(config, tmp_path)
@@ -144,6 +149,7 @@ def test_half_a_line_of_metrics_does_no_harm(tmp_path):
     assert [row["epoch"] for row in again.metrics] == [1]
 
 
+@pytest.mark.slow
 def test_a_damaged_end_is_done_again(tmp_path, capsys):
     config = dataclasses.replace(CONFIG, seeds=1, learning_rates=(1e-2,), epochs=2)
     whole = fit.fit_and_evaluate(config, tmp_path)
@@ -158,6 +164,7 @@ def test_a_damaged_end_is_done_again(tmp_path, capsys):
         assert [row["epoch"] for row in result.metrics] == [1, 2]
 
 
+@pytest.mark.slow
 def test_features_that_cost_much_are_computed_once(tmp_path, monkeypatch):
     calls = []
     make = fit.fittable
@@ -216,6 +223,7 @@ def test_the_paper_presets_are_the_authors_schedule():
     assert (lpips.epochs, lpips.decay_epochs, lpips.ranking_kind) == (10, 5, "network")
 
 
+@pytest.mark.slow
 def test_colour_fits_are_finished_for_training(tmp_path):
     changes = {"loss": "watson-dft", "color": "rgb", "epochs": 1, "seeds": 1}
     config = dataclasses.replace(CONFIG, **changes, learning_rates=(1e-2,))

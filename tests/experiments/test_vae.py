@@ -100,6 +100,7 @@ def test_the_model_follows_the_images(monkeypatch, tmp_path):
     assert runs.load_run(tmp_path / "run").model.decode(latents).shape == (3, 24, 24, 1)
 
 
+@pytest.mark.slow
 def test_checkpoint_restores_the_last_state(finished):
     workdir, result = finished
     restored = restore(workdir, set_up(SMOKE))
@@ -337,6 +338,7 @@ except UserError as error:
     assert latest_step(tmp_path) == 1
 
 
+@pytest.mark.slow
 def test_divergence_stops_the_run_and_names_the_step(tmp_path):
     config = dataclasses.replace(SMOKE, learning_rate=1e30)
     with (

@@ -313,6 +313,7 @@ def test_runs_that_do_not_go_together(finished, tmp_path):
         comparison.compare([str(finished), str(tmp_path)], tmp_path / "x", number=64, losses=["l2"])
 
 
+@pytest.mark.slow
 def test_wrong_flags_are_one_sentence(tmp_path):
     cases = [
         ([], "--runs must name folders of finished runs, got none."),

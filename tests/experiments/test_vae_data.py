@@ -264,6 +264,7 @@ def test_wrong_options_are_one_sentence(name, options, sentence):
         data.load_images(name, **options)
 
 
+@pytest.mark.slow
 def test_photos_hold_out_whole_scenes(monkeypatch):
     images = data.load_images("photos")
     assert images.train.shape == (4096, 64, 64, 3)
@@ -346,6 +347,7 @@ def test_celeb_a_that_is_not_there_is_one_sentence(celeb_a, tmp_path):
         data.load_images("celeb_a", prepared.parents[1])
 
 
+@pytest.mark.slow
 def test_real_faces_are_read_from_their_archive():
     folder = os.environ.get("WATSON_JAX_DATA")
     if not folder:

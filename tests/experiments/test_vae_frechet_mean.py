@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import pytest
 
 import watson_jax as wj
 from experiments.vae.groups import frechet_means, similar_images
@@ -25,6 +26,7 @@ def test_by_l2_it_is_the_mean():
     np.testing.assert_allclose(means, groups.mean(1), atol=0.02)
 
 
+@pytest.mark.slow
 def test_command_draws_and_refuses(tmp_path):
     arguments = ("--sizes=2", "--groups=4", "--losses=l2", f"--workdir={tmp_path}")
     commands = [arguments, ["--sizes=2,x"]]

@@ -270,6 +270,7 @@ def test_dtypes(x64):
         )
 
 
+@pytest.mark.slow
 def test_params_learn_the_size_of_residuals():
     # optax mixes integer step counts with floats.
     with jax.numpy_dtype_promotion("standard"):

@@ -22,6 +22,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::watson_jax.RangeWarning")
 
 # The networks of LPIPS share all of its code but the layers, which take minutes to compile. Grey
 # differs in the number of channels only, so two losses stand for all; recorded values are in grey too.
+# Those that compile longest are left to the whole suite; their own tests are quicker.
+_SLOW = ("lpips-alex-rgb", "ms-ssim-rgb", "watson-dct-rgb", "watson-dft-gray")
 CASES = [
     (name, color)
     for name in NAMES
@@ -31,7 +33,11 @@ CASES = [
 ]
 
 
-@pytest.fixture(params=CASES, ids="-".join)
+def parameter(case):
+    return pytest.param(case, marks=[pytest.mark.slow] if "-".join(case) in _SLOW else [])
+
+
+@pytest.fixture(params=[parameter(case) for case in CASES], ids="-".join)
 def case(request):
     return request.param
 
@@ -149,6 +155,7 @@ def test_vmap_agrees_with_the_batch(case, loss, channels):
     np.testing.assert_allclose(gradient, of_image[:4], rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "length"), [("watson-dft", 16), ("ssim", 32)])
 def test_batches_above_the_piece_size(name, length, monkeypatch):
     image, reference = pair(3, BATCH)
@@ -194,6 +201,7 @@ def test_float64_images_are_compared_in_float64(loss, channels, x64):
         assert jax.eval_shape(loss, *mixed).dtype == dtype
 
 
+@pytest.mark.slow
 @settings(max_examples=5, deadline=None)
 @given(seed=st.integers(0, 2**16), small=st.floats(0.01, 0.05), factor=st.floats(2, 5))
 def test_more_noise_is_further_away(seed, small, factor):
@@ -205,6 +213,7 @@ def test_more_noise_is_further_away(seed, small, factor):
         assert loss(reference, reference) < loss(near, reference) < loss(far, reference), name
 
 
+@pytest.mark.slow
 def test_gradients_are_exported_for_batches_of_any_size(case, loss, channels):
     shape = (*export.symbolic_shape("b"), SIZE, SIZE, channels)
     image = jax.ShapeDtypeStruct(shape, jnp.float32)

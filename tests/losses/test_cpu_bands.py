@@ -48,6 +48,7 @@ def assert_close(found, expected, tolerance):
         np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * scale)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "color", "shape", "options"),
     [
@@ -76,6 +77,7 @@ def test_value_and_gradient(name, color, shape, options, in_bands):
     assert not any(np.any(gradient) for gradient in gradients)
 
 
+@pytest.mark.slow
 def test_second_derivatives_of_several_parameter_sets(in_bands, x64):
     params = wj.load_params("watson-dct", color="gray", weights="initial")
     sets = jax.tree.map(lambda p: np.stack([p, 1.1 * p]).astype("float64"), params)

@@ -16,6 +16,7 @@ def channels_first(coefficients):
     return np.moveaxis(np.asarray(coefficients), -1, 0).reshape(last, blocks, -1)
 
 
+@pytest.mark.slow(except_for="1")
 @pytest.mark.parametrize("channels", [1, 3])
 def test_coefficients_are_those_of_blocks(channels, x64):
     image = noise(1, 24, 16, channels).astype("float64")

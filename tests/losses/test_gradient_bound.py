@@ -54,6 +54,7 @@ def adversarial_images(channels):
     return np.clip(np.stack(images), 0, 1).astype(np.float32)
 
 
+@pytest.mark.slow(except_for="watson-dft-rgb")
 @pytest.mark.parametrize("color", CHANNELS)
 @pytest.mark.parametrize("name", ["watson-dft", "watson-dct"])
 def test_gradients_of_10404_adversarial_pairs(name, color):
@@ -69,6 +70,7 @@ def test_gradients_of_10404_adversarial_pairs(name, color):
         assert jnp.max(worst) < BOUND, (i, int(worst.argmax()), float(worst.max()))
 
 
+@pytest.mark.slow(except_for="watson-dct-float16")
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
 @pytest.mark.parametrize("name", ["watson-dft", "watson-dct"])
 def test_flat_outputs_have_useful_gradients_in_every_dtype(name, dtype, x64):

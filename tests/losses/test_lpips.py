@@ -91,6 +91,7 @@ def total_and_gradient(params, image, reference):
     return values.sum(), values
 
 
+@pytest.mark.slow(except_for="alex")
 @pytest.mark.parametrize(("source", "variant", "network"), RECORDED)
 def test_recorded_values(source, variant, network, x64, reference_folder, goldens):
     recorded = goldens("lpips")
@@ -116,6 +117,7 @@ def test_recorded_values(source, variant, network, x64, reference_folder, golden
     assert np.all(errors < 1e-5 * np.linalg.norm(wanted.reshape(len(indices), -1), axis=1))
 
 
+@pytest.mark.slow(except_for="alex")
 @pytest.mark.parametrize("network", ["vgg", "squeeze", "alex"])
 def test_recorded_parts_of_the_sum(network, reference_folder, goldens):
     recorded = goldens("lpips")
@@ -239,6 +241,7 @@ def test_the_published_files_are_in_the_table():
         assert name.endswith(f"-{PUBLISHED[name].sha256}.pth")
 
 
+@pytest.mark.slow
 def test_identical_images_are_at_0_with_gradient_0(params):
     for image in (noise(1, SIZE, SIZE, 3), jnp.full((SIZE, SIZE, 3), 0.3, "float32")):
         value, gradients = value_and_gradients(params, image, image)
@@ -246,6 +249,7 @@ def test_identical_images_are_at_0_with_gradient_0(params):
         assert not any(np.any(leaf) for leaf in jax.tree.leaves(gradients))
 
 
+@pytest.mark.slow
 def test_the_second_derivative_at_identical_images_remains(params):
     image, direction = noise(1, SIZE, SIZE, 1), noise(2, SIZE, SIZE, 1) - np.float32(0.5)
 
@@ -261,6 +265,7 @@ def test_the_second_derivative_at_identical_images_remains(params):
     np.testing.assert_allclose(value, curvature * 0.003**2 / 2, rtol=0.05)
 
 
+@pytest.mark.slow
 def test_finite_gradients_where_features_are_0(params):
     # A bias so negative that the first layer is 0 on flat images, for one of two or for both.
     backbone = dict(params.backbone)

@@ -79,6 +79,7 @@ def test_values_of_digits(name, x64, goldens):
     np.testing.assert_allclose(values, recorded["value_f64"], rtol=2e-4)
 
 
+@pytest.mark.slow(except_for="watson-dft-rgb")
 def test_one_batch_with_the_authors_mean_luminance(name, color, pairs, x64, goldens):
     recorded = goldens("batch_of_4")
     image, reference = (x[recorded["pair_indices"]] for x in pairs)

@@ -119,6 +119,7 @@ def test_scale_weights_are_the_published_ones():
     assert sum(SCALE_WEIGHTS) == pytest.approx(1, abs=2e-4)
 
 
+@pytest.mark.slow
 def test_negative_structure_counts_as_0_and_has_a_way_out(x64):
     # About 0, so that the border is no edge, which both images would share.
     smooth = jnp.asarray(formula_image(0, 48, 48, 1)) - 0.5
@@ -139,12 +140,14 @@ def test_negative_structure_counts_as_0_and_has_a_way_out(x64):
     assert jnp.sum(gradient * chequers) > 0.1
 
 
+@pytest.mark.slow(except_for="[ssim]")
 def test_gradients_are_those_of_finite_differences(loss, x64):
     image, reference = (noise(seed, 16, 20, 3).astype("float64") for seed in (5, 6))
     image = 0.5 * (image + reference)
     check_derivatives(loss, (image, reference), rtol=1e-4)
 
 
+@pytest.mark.slow(except_for="[ssim]")
 def test_identical_images_are_at_0_with_gradient_0_and_second_derivatives_are_finite(loss):
     @jax.jit
     def run(image, reference):
@@ -187,6 +190,7 @@ def test_smallest_sizes():
             ms_ssim(small, small, border=border)
 
 
+@pytest.mark.slow(except_for="gray32_mnist")
 @pytest.mark.parametrize("pairs_of", ["rgb64", "gray64", "gray32_mnist"])
 def test_recorded(pairs_of, goldens, x64):
     pairs, recorded = goldens(f"pairs_{pairs_of}"), goldens(f"{pairs_of}_ssim")

@@ -95,6 +95,7 @@ def test_phase_distance(x64):
     np.testing.assert_allclose(narrow, expected, atol=6e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transform", [lambda f: f, jax.jit], ids=["plain", "jit"])
 def test_equal_and_opposite_phases_have_no_slope(transform, x64):
     a = 3.3 * jnp.exp(1j * jnp.arange(10, dtype=complex))

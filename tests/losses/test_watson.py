@@ -81,6 +81,7 @@ def color(request):
     return request.param
 
 
+@pytest.mark.slow(except_for="rgb-float32")
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_authors_values_from_initial_weights(name, color, dtype, x64):
     loss = wj.get_loss(name, color=color, weights="initial")
@@ -131,6 +132,7 @@ def test_independent_reference(name, color, size, x64):
     np.testing.assert_allclose(function(params, image, reference), expected, rtol=1e-8)
 
 
+@pytest.mark.slow(except_for="watson-dft")
 def test_gradients_are_those_of_finite_differences(name, x64):
     params = jax.tree.map(lambda x: np.float64(x), random_params(name, "rgb", 1))
     image, reference = (noise(seed, 16, 16, 3).astype("float64") for seed in (5, 6))
@@ -139,6 +141,7 @@ def test_gradients_are_those_of_finite_differences(name, x64):
     check_derivatives(function, (params, image, reference), step=1e-7, rtol=1e-4)
 
 
+@pytest.mark.slow(except_for="watson-dct")
 def test_gradient_agrees_with_finite_differences_of_the_reference(name, x64):
     params = jax.tree.map(lambda x: np.float64(x), random_params(name, "gray", 2))
     image, reference = (np.asarray(noise(seed, 8, 16, 1), np.float64) for seed in (7, 8))
@@ -175,6 +178,7 @@ def derivatives(name):
     return run
 
 
+@pytest.mark.slow(except_for="watson-dft")
 def test_second_derivatives(name):
     params = wj.load_params(name, color="rgb", weights="initial")
     flat, other = noise(1, 16, 16, 3), noise(2, 16, 16, 3)
@@ -193,6 +197,7 @@ def test_the_public_example_triplet(name, value, reference_folder, goldens):
         np.testing.assert_allclose(loss(pairs["input"][1], pairs["target"][1]), 3664.316, rtol=1e-6)
 
 
+@pytest.mark.slow(except_for="watson-dft-options0")
 @pytest.mark.parametrize("options", [{"luminance": "batch"}, {"over_blocks": "mean"}])
 def test_every_option_has_its_map(name, options):
     # The map of blocks adds up to the distance.
@@ -234,6 +239,7 @@ def test_map_is_zero_where_images_agree(name):
     assert np.argwhere(np.asarray(blocks) > 0).tolist() == [[1, 2]]
 
 
+@pytest.mark.slow(except_for="watson-dft")
 def test_batch_luminance_couples_images_and_image_luminance_does_not(name):
     bright, dark = noise(1, 16, 16, 1), np.float32(0.1) * noise(2, 16, 16, 1)
     image = np.stack([dark, dark])
@@ -246,6 +252,7 @@ def test_batch_luminance_couples_images_and_image_luminance_does_not(name):
     np.testing.assert_allclose(coupled(image, alike), [expected] * 2, rtol=1e-6)
 
 
+@pytest.mark.slow(except_for="watson-dft")
 def test_mean_over_blocks_does_not_depend_on_the_size(name):
     loss = wj.get_loss(name, color="rgb", weights="initial", over_blocks="mean")
     image, reference = noise(1, 16, 16, 3), noise(2, 16, 16, 3)
@@ -295,6 +302,7 @@ def test_one_compile_for_a_shape(name):
     assert api._distances._cache_size() == before + 1
 
 
+@pytest.mark.slow(except_for="watson-dft")
 def test_transforms_are_shared_by_parameter_sets(name):
     # Each image is transformed once, however many parameter sets there are.
     sets = [random_params(name, "rgb", seed) for seed in range(3)]
@@ -314,6 +322,7 @@ def test_transforms_are_shared_by_parameter_sets(name):
     assert len(transforms(function, sets[0])) == 4  # sums, differences
 
 
+@pytest.mark.slow
 def test_forward_mode_in_colour(name, x64):
     params = jax.tree.map(lambda x: x.astype("float64"), random_params(name, "rgb", 0))
     x, y, v = (noise(i, 8, 8, 3).astype("float64") for i in range(3))
@@ -332,6 +341,7 @@ def test_forward_mode_in_colour(name, x64):
     np.testing.assert_allclose(run(y)[1], differences, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_thresholds_that_vanish_leave_gradients_finite(name):
     params = wj.load_params(name, color="rgb", weights="initial")
     params = dataclasses.replace(params, log_thresholds=params.log_thresholds - 120)

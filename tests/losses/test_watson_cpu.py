@@ -31,6 +31,7 @@ def from_formula(params, image, reference, options):
 
 
 # Rounding of float32 in thousands of terms, which second derivatives enlarge; that of float64 likewise.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("weights", "dtype", "tolerance"),
     [("packaged", "float32", 2e-5), ("initial", "float64", 1e-11)],
@@ -62,6 +63,7 @@ def test_value_gradient_and_second_derivative(name, weights, dtype, tolerance, x
     assert_close(run(loss.fn), run(written), tolerance)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("options", [{"luminance": "batch"}, {"over_blocks": "mean"}], ids=str)
 def test_options(name, options):

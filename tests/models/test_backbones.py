@@ -139,6 +139,7 @@ def widened(weights):
     return jax.tree.map(lambda x: x.astype("float64"), weights)
 
 
+@pytest.mark.slow(except_for="alex")
 @networks
 def test_features_equal_loops(network, x64):
     state = random_state(network)
@@ -211,6 +212,7 @@ def test_weights_are_frozen_and_split_from_what_trains():
     assert sum(x.size for x in jax.tree.leaves(backbone_shapes("alex"))) == 2_469_696
 
 
+@pytest.mark.slow
 def test_any_leading_axes():
     backbone = random_backbone("alex", 0)
     images = jax.random.normal(jax.random.key(1), (2, 3, 31, 33, 3))

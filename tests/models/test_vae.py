@@ -75,6 +75,7 @@ def test_default_has_the_papers_number_of_parameters(model_class, number):
     assert sum(p.size for p in jax.tree.leaves(nnx.state(shapes, nnx.Param))) == number
 
 
+@pytest.mark.slow(except_for="MnistVAE")
 @both
 @jax.default_matmul_precision("highest")
 def test_forward_pass_meets_recorded_values(model_class, goldens, monkeypatch):
@@ -98,6 +99,7 @@ def test_forward_pass_meets_recorded_values(model_class, goldens, monkeypatch):
             np.testing.assert_allclose(value, expected, rtol=0, atol=1e-5, err_msg=f"{mode} {name}")
 
 
+@pytest.mark.slow(except_for="MnistVAE")
 @pytest.mark.parametrize(
     ("model_class", "image_shape"), [(MnistVAE, (6, 10, 3)), (CelebAVAE, (8, 12, 1))]
 )
@@ -112,6 +114,16 @@ def test_any_leading_axes_any_size_and_one_draw_per_image(model_class, image_sha
     assert len(np.unique(np.asarray(output.reconstruction).reshape(6, -1), axis=0)) == 6
     again = run(image, jax.random.key(1))
     np.testing.assert_array_equal(output.reconstruction, again.reconstruction)
+
+
+def test_latents_are_drawn_from_the_posterior(monkeypatch):
+    model = MnistVAE(jax.random.key(0), image_shape=(2, 2, 1), **NARROW[MnistVAE])
+    posterior = jnp.full((10_000, 5), 3.0), jnp.full((10_000, 5), jnp.log(0.25))
+    monkeypatch.setattr(MnistVAE, "encode", lambda *_: posterior)
+    monkeypatch.setattr(MnistVAE, "decode", lambda _, latent: latent)
+    latents = model(jnp.zeros((10_000, 2, 2, 1)), key=jax.random.key(1)).reconstruction
+    np.testing.assert_allclose(latents.mean(0), 3, atol=0.02)
+    np.testing.assert_allclose(latents.std(0), 0.5, atol=0.02)
 
 
 def test_parameters_start_as_in_pytorch():
@@ -138,6 +150,7 @@ def test_batches_are_normalised_as_in_pytorch():
     np.testing.assert_allclose(norm.mean[...], running_mean, rtol=1e-5)  # stays
 
 
+@pytest.mark.slow
 def test_running_statistics_pass_through_compiled_functions():
     model = CelebAVAE(jax.random.key(0), **NARROW[CelebAVAE])
     image = jax.random.uniform(jax.random.key(1), (4, 64, 64, 3))

@@ -80,6 +80,7 @@ def run_trials(step, loss, triplets, *, seeds, steps=3, rates=None, ranking="gam
     return trials, np.stack(losses)
 
 
+@pytest.mark.slow(except_for="paper-batch")
 @pytest.mark.parametrize(("mode", "luminance"), [("paper_per_image", "image"), ("paper", "batch")])
 def test_five_steps_are_the_recorded_ones(goldens, x64, mode, luminance):
     recorded = goldens("twoafc_training_dft_gray")
@@ -115,6 +116,7 @@ def test_five_steps_are_the_recorded_ones(goldens, x64, mode, luminance):
     np.testing.assert_allclose(gamma, recorded[f"{prefix}after5/loss.w_tild"], atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FITTABLE)
 def test_the_parts_make_the_loss(name):
     loss = example_loss(name, "rgb")
@@ -134,6 +136,7 @@ def test_chroma_can_be_left_unmasked():
         assert learned.luminance_exponent[0] == params.luminance_exponent[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["watson-dft", "watson-dct"])
 def test_a_fit_knows_the_floors_of_its_parameters(name):
     floors = {"luminance_floor": 0.4} | ({"phase_floor": 0.3} if name == "watson-dft" else {})
@@ -193,6 +196,7 @@ def toy_loss(traces=None):
     return Fittable(jnp.zeros(SIZE), features, distance)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accelerator", [False, True])
 def test_trials_at_once_are_the_trials_alone(accelerator, monkeypatch):
     loss = toy_loss()
@@ -246,6 +250,7 @@ def test_lpips_keeps_its_weights_above_zero():
     assert loss.as_params(weights).linear is weights
 
 
+@pytest.mark.slow
 def test_a_ranking_network_learns_along():
     loss = toy_loss()
     triplets = as_triplets(loss, *judgements())

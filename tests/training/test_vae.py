@@ -123,6 +123,7 @@ def test_chunk_equals_single_steps():
     jax.tree.map(np.testing.assert_array_equal, chunked.params, state.params)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options"), [("watson-dft", {"phase_floor": 0.2}), ("watson-dct", {})]
 )

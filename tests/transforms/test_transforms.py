@@ -125,6 +125,7 @@ def test_a_traced_offset_of_any_type_is_clipped(dtype, x64):
     )
 
 
+@pytest.mark.slow(except_for="bfloat16")
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_narrow_images_have_coefficients_in_complex64(dtype):
     image = noise(1, 8, 16, 1).astype(dtype)

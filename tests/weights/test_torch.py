@@ -194,6 +194,7 @@ def test_big_endian_zip(read):
     np.testing.assert_array_equal(read(content)["weight"].ravel(), VALUES)
 
 
+@pytest.mark.slow
 @containers
 def test_every_truncation_is_an_error(read, container):
     content = container(BODY, STORAGES)
@@ -202,6 +203,7 @@ def test_every_truncation_is_an_error(read, container):
             read(content[:length])
 
 
+@pytest.mark.slow
 @containers
 def test_every_changed_byte_is_read_or_refused(read, container):
     content = container(BODY, STORAGES)
