@@ -125,6 +125,19 @@ def test_gradients_under_shard_map_are_the_true_ones(name):
     assert_close(found, expected_of(name)[1])
 
 
+def test_kernels_are_lowered_under_shard_map():
+    """They cannot run here: what interprets them does not know `shard_map`."""
+    loss = wj.get_loss("watson-dft", implementation="pallas")
+    spread = jax.shard_map(
+        lambda *images: jax.lax.psum(jnp.sum(loss(*images)), "devices"),
+        mesh=mesh(AxisType.Auto),
+        in_specs=(BATCH, BATCH),
+        out_specs=SAME,
+    )
+    traced = jax.jit(jax.grad(spread)).trace(*pair())
+    assert "xla.gpu.triton" in traced.lower(lowering_platforms=("cuda",)).as_text()
+
+
 def test_gradients_are_taken_inside_of_shard_map_too():
     loss = example_loss("watson-dft", "rgb")
 

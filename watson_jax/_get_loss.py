@@ -152,7 +152,8 @@ def get_loss(
             raise TypeError(f"`{option}` must be a plain value, got {type(value).__name__}.")
         kind = get_type_hints(spec.function)[option]
         if get_origin(kind) is Literal and value not in (choices := get_args(kind)):
-            wanted = " or ".join(f'"{choice}"' for choice in choices)
+            *first, last = (f'"{choice}"' for choice in choices)
+            wanted = f"{', '.join(first)} or {last}"
             raise ValueError(f"`{option}` must be {wanted}, got {value!r}.")
     params = load_params(
         name, color=color, weights=weights, image_size=image_size, backbone=backbone
