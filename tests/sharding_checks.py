@@ -125,19 +125,6 @@ def test_gradients_under_shard_map_are_the_true_ones(name):
     assert_close(found, expected_of(name)[1])
 
 
-def test_kernels_are_lowered_under_shard_map():
-    """They cannot run here: what interprets them does not know `shard_map`."""
-    loss = wj.get_loss("watson-dft", implementation="pallas")
-    spread = jax.shard_map(
-        lambda *images: jax.lax.psum(jnp.sum(loss(*images)), "devices"),
-        mesh=mesh(AxisType.Auto),
-        in_specs=(BATCH, BATCH),
-        out_specs=SAME,
-    )
-    traced = jax.jit(jax.grad(spread)).trace(*pair())
-    assert "xla.gpu.triton" in traced.lower(lowering_platforms=("cuda",)).as_text()
-
-
 def test_gradients_are_taken_inside_of_shard_map_too():
     loss = example_loss("watson-dft", "rgb")
 
@@ -207,11 +194,7 @@ def test_maps_shifts_and_transforms():
 
 @pytest.mark.parametrize(
     ("name", "spec"),
-    [
-        ("ssim", P(None, "devices")),
-        ("ms-ssim", P(None, None, "devices")),
-        ("watson-dft", P(None, "devices")),
-    ],
+    [("ssim", P(None, None, "devices")), ("watson-dft", P(None, "devices"))],
     ids=str,
 )
 def test_images_that_are_split_over_devices(name, spec):

@@ -7,11 +7,9 @@
     python -m experiments.benchmark.ahead_of_time --platform=cuda --target_config=FILE
 
 FILE describes a GPU as XLA's sources do, in their folder `gpu_specs`. Nothing is timed: bytes and cycles
-are the compiler's estimates; what Pallas kernels read and write is added. One such process can run at a
-time.
+are the compiler's estimates. One such process can run at a time.
 """
 
-import math
 import os
 import re
 import time
@@ -30,9 +28,6 @@ _LOSSES = flags.DEFINE_list(
     "losses", ["l2", "ssim", "ms-ssim", "watson-dct", "watson-dft"], "Names."
 )
 _SIZES = flags.DEFINE_list("sizes", ["64", "256"], "Heights and widths of images.")
-_IMPLEMENTATION = flags.DEFINE_enum(
-    "implementation", "auto", ["auto", "pallas"], "Of the Watson losses; Pallas is for GPUs."
-)
 _BATCH = flags.DEFINE_integer("batch", 128, "Number of images.", lower_bound=1)
 
 _COLUMNS = ("loss", "size", "bytes / floor", "temporary MB", "compile s", "million cycles")
@@ -89,9 +84,7 @@ def _measure(name: str, size: int, device: Any) -> list[str]:
 
     import watson_jax as wj
 
-    implementation = _IMPLEMENTATION.value if "watson" in name else "auto"
-    options = {} if implementation == "auto" else {"implementation": implementation}
-    loss: Any = wj.get_loss(name, color="rgb", **options)
+    loss = wj.get_loss(name, color="rgb")
     sharding = jax.sharding.SingleDeviceSharding(device)
     shape = (_BATCH.value, size, size, 3)
     images = jax.ShapeDtypeStruct(shape, jnp.float32, sharding=sharding)
@@ -102,25 +95,15 @@ def _measure(name: str, size: int, device: Any) -> list[str]:
     seconds = time.perf_counter() - started
     # Both images read once, and the gradient written once.
     floor = 3 * 4 * _BATCH.value * size**2 * 3
-    text = compiled.as_text()
-    cycles = sum(map(int, re.findall(r'estimated_cycles":"(\d+)"', text)))
+    cycles = sum(map(int, re.findall(r'estimated_cycles":"(\d+)"', compiled.as_text())))
     return [
         name,
         str(size),
-        f"{(_bytes_accessed(compiled) + _bytes_of_kernels(text)) / floor:.1f}",
+        f"{_bytes_accessed(compiled) / floor:.1f}",
         f"{compiled.memory_analysis().temp_size_in_bytes / 1e6:.0f}",
         f"{seconds:.0f}",
         f"{cycles / 1e6:.2f}" if cycles else "-",
     ]
-
-
-def _bytes_of_kernels(text: str) -> int:
-    """Inputs and outputs of all Pallas kernels in a program, which XLA's cost model leaves out."""
-    shapes = re.findall(r"%(\S+) = f32\[([\d,]*)\]", text)
-    sizes = {name: 4 * math.prod(map(int, shape.split(","))) for name, shape in shapes if shape}
-    kernel = r'%(\S+) = \S+ custom-call\((.*)\), custom_call_target="__gpu\$xla.gpu.triton"'
-    used = (name for match in re.findall(kernel, text) for name in match)
-    return sum(sizes.get(name, 0) for names in used for name in re.findall(r"[^%,\s]+", names))
 
 
 def _bytes_accessed(compiled: Any) -> float:

@@ -41,10 +41,10 @@ _LOSSES = flags.DEFINE_list("losses", loss_names(), "Names of losses, separated 
 _BATCH = flags.DEFINE_integer("batch", 128, "Number of images.", lower_bound=1)
 _SIZE = flags.DEFINE_integer("size", 64, "Their height and width.", lower_bound=1)
 
-COLUMNS = "{:<12} {:<6} {:<11} {:>9} {:>22} {:>22} {:>22} {:>8} {:>9} {:>10}"
+COLUMNS = "{:<12} {:<6} {:<11} {:>9} {:>22} {:>22} {:>8} {:>9} {:>10}"
 HEADER = COLUMNS.format(
-    "loss", "color", "what", "JAX ms", "Pallas", "plain PyTorch", "tuned PyTorch", "temp MB",
-    "x inputs", "compile s",
+    "loss", "color", "what", "JAX ms", "plain PyTorch", "tuned PyTorch", "temp MB", "x inputs",
+    "compile s",
 )  # fmt: skip
 
 
@@ -62,7 +62,6 @@ def format_row(row: Row) -> str:
         row.color,
         row.what,
         f"{row.milliseconds['jax']:.2f}",
-        opponent("pallas"),
         opponent("plain"),
         opponent("tuned"),
         f"{row.temp_bytes / 1e6:.2f}",

@@ -3,7 +3,7 @@
 For each loss the forward pass, the value with its gradient with respect to the image, and a step of
 gradient descent on the images; for the Watson losses also the gradient with respect to the parameters,
 in batches of 50 as the fits to judgements take it. Losses are compared at their starting values, so
-that nothing has to be downloaded. On a GPU, the kernels of the Watson losses run beside what XLA makes.
+that nothing has to be downloaded.
 
 Opponents are eager PyTorch on the same device, in two forms: "plain", as one writes the formulas down
 and as they circulate, and "tuned", the fastest that leaves the formulas visible.
@@ -12,7 +12,6 @@ and as they circulate, and "tuned", the fastest that leaves the formulas visible
 from __future__ import annotations
 
 import dataclasses
-import functools
 import importlib.util
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -197,10 +196,6 @@ def benchmark(names: Sequence[str], *, batch: int, size: int, rounds: int) -> It
                 pair = image_pair(color, number, size)
                 compiled = compile_program(function, params, *map(jnp.asarray, pair))
                 programs = {"jax": compiled.run}
-                if "watson" in name and jax.default_backend() == "gpu":
-                    by_kernels = jax_functions(functools.partial(fn, implementation="pallas"))
-                    kernels = compile_program(by_kernels[what], params, *map(jnp.asarray, pair))
-                    programs["pallas"] = kernels.run
                 if has_torch():
                     programs |= torch_programs(name, params, *pair, what)
                 samples = time_interleaved(programs, rounds=rounds)

@@ -33,7 +33,7 @@ def watson_dft(
     over_blocks: Literal["sum", "mean"] = "sum",
     luminance_floor: float | None = None,
     phase_floor: float | None = None,
-    implementation: Literal["auto", "plain", "pallas"] = "auto",
+    implementation: Literal["auto", "plain"] = "auto",
 ) -> Float[Array, "*batch"]:
     """The Watson-DFT distance of two images (eq. 10), the loss that the paper recommends.
 
@@ -56,8 +56,7 @@ def watson_dft(
       phase_floor: amplitude below which phases fade out; None is that of `params`, 0 the paper. It
         bounds the gradient on flat, dark regions, where it grows like 1 / amplitude.
       implementation: "plain" is the formula as it is written, on every platform; "auto" computes the
-        same with less work on CPUs. "pallas" computes it in two kernels on GPUs, which move a quarter
-        of the bytes but have not been timed yet: float32 only, no second derivatives, no explicit mesh.
+        same with less work on CPUs.
 
     Returns:
       Distances >= 0, shape `[...]`, 0 for identical images; lower is more similar. float32, or float64
@@ -80,9 +79,7 @@ def watson_dft(
     """
     params, image, reference = _check_arguments(WatsonDftParams, params, image, reference)
     options = _check_options(params, luminance, over_blocks, luminance_floor, phase_floor)
-    return _distances(
-        params, image, reference, options, _check_implementation(implementation, image)
-    )
+    return _distances(params, image, reference, options, _check_implementation(implementation))
 
 
 def watson_dct(
@@ -93,7 +90,7 @@ def watson_dct(
     luminance: Literal["image", "batch"] = "image",
     over_blocks: Literal["sum", "mean"] = "sum",
     luminance_floor: float | None = None,
-    implementation: Literal["auto", "plain", "pallas"] = "auto",
+    implementation: Literal["auto", "plain"] = "auto",
 ) -> Float[Array, "*batch"]:
     """The Watson-DCT distance of two images (eq. 4), Watson's own model made differentiable.
 
@@ -135,9 +132,7 @@ def watson_dct(
     """
     params, image, reference = _check_arguments(WatsonDctParams, params, image, reference)
     options = _check_options(params, luminance, over_blocks, luminance_floor)
-    return _distances(
-        params, image, reference, options, _check_implementation(implementation, image)
-    )
+    return _distances(params, image, reference, options, _check_implementation(implementation))
 
 
 def watson_dft_map(
@@ -231,15 +226,7 @@ def _distances(params, image, reference, options, implementation):
         terms = formula.terms(params, seen, options)
         return formula.distance(params, terms, options)
 
-    def by_kernels(params_and_mean, image, reference):
-        from watson_jax.losses._watson import pallas  # which takes time to import
-
-        params, mean = params_and_mean
-        return pallas.distance(params, mean, image, reference, options)
-
     mean = _batch_mean(params, reference, options)
-    if implementation == "pallas":
-        return map_pairs(by_kernels, (params, mean), image, reference)
     faster = {} if implementation == "plain" else cpu.implementations(options)
     return map_pairs(one_pair, (params, mean), image, reference, **faster)
 
@@ -282,21 +269,9 @@ def _check_options(
     return WatsonOptions(luminance, over_blocks, **floors)
 
 
-def _check_implementation(implementation: Any, image: Any) -> str:
-    if implementation not in ("auto", "plain", "pallas"):
-        raise ValueError(
-            f'`implementation` must be "auto", "plain" or "pallas", got {implementation!r}.'
-        )
-    if implementation == "pallas":
-        if image.dtype != jnp.float32:
-            raise TypeError(
-                f'`implementation="pallas"` computes in float32, got {image.dtype} images; take "auto".'
-            )
-        if jax.typeof(image).sharding.mesh.explicit_axes:
-            raise ValueError(
-                '`implementation="pallas"` takes no images on an explicit mesh; call the loss under '
-                'jax.shard_map, or take "auto".'
-            )
+def _check_implementation(implementation: Any) -> str:
+    if implementation not in ("auto", "plain"):
+        raise ValueError(f'`implementation` must be "auto" or "plain", got {implementation!r}.')
     return str(implementation)
 
 

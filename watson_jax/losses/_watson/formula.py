@@ -11,7 +11,6 @@ import dataclasses
 from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
-from jax.lax import complex
 from jaxtyping import Array, Float
 
 from watson_jax.losses._watson.params import WatsonDftParams, WatsonParams
@@ -23,13 +22,7 @@ from watson_jax.losses._watson.stages import (
     phase_distance,
 )
 from watson_jax.transforms._batch import for_each, merge_axes
-from watson_jax.transforms._blocks import (
-    BLOCK_SIZE,
-    differing_blocks,
-    flat_blocks,
-    mean_of_blocks,
-    pad_to_blocks,
-)
+from watson_jax.transforms._blocks import differing_blocks, flat_blocks, pad_to_blocks
 from watson_jax.transforms._color import split_channels
 from watson_jax.transforms._dct import dct_of_blocks
 from watson_jax.transforms._dft import dft_of_blocks
@@ -115,18 +108,6 @@ def features(
     return found if mean_brightness is None else found._replace(mean_brightness=mean_brightness)
 
 
-def mean_brightness(
-    kind: type[WatsonParams], reference: Float[Array, "height width channels"]
-) -> Float[Array, "channels 1 1"]:
-    """That of `Features` without a transform, from the blocks' means; sides are multiples of 8."""
-    means = split_channels(mean_of_blocks(reference))
-    if kind is WatsonDftParams:
-        brightness = amplitude(complex(means, jnp.zeros_like(means)))
-    else:
-        brightness = jnp.maximum(BLOCK_SIZE * means, 0)
-    return jnp.mean(brightness, (-2, -1), keepdims=True)
-
-
 def batch_mean_brightness(
     kind: type[WatsonParams],
     references: Float[Array, "*batch height width channels"],
@@ -158,16 +139,10 @@ def terms(params: WatsonParams, features: Features, options: WatsonOptions) -> T
 
 
 def distance(params: WatsonParams, terms: Terms, options: WatsonOptions) -> Float[Array, ""]:
-    """Pools the terms of each channel and adds up the channels."""
-    return add_up(params, *pool(params, terms), terms.difference.shape[-2], options)
-
-
-def pool(
-    params: WatsonParams, terms: Terms
-) -> tuple[Float[Array, " channels"], Float[Array, " channels"] | None]:
-    """The p-norm (eq. 4, 8) and the sum of phases (eq. 10) of each channel."""
+    """Pools the terms of each channel (eq. 4, 8, 10) and adds up the channels (eq. 9)."""
     norm = p_norm(terms.difference, params.pooling_exponent, axis=(-2, -1))
-    return norm, None if terms.phase is None else jnp.sum(terms.phase, (-2, -1))
+    phase = None if terms.phase is None else jnp.sum(terms.phase, (-2, -1))
+    return add_up(params, norm, phase, terms.difference.shape[-2], options)
 
 
 def add_up(

@@ -16,8 +16,9 @@ from watson_jax._sharding import vary_alike
 from watson_jax.losses._pairs import piece_length
 from watson_jax.losses._watson import formula
 from watson_jax.losses._watson.cpu.formula import features, pool, terms
-from watson_jax.losses._watson.stages import p_norm
-from watson_jax.transforms._blocks import BLOCK_SIZE, pad_to_blocks
+from watson_jax.losses._watson.params import WatsonDftParams
+from watson_jax.losses._watson.stages import amplitude, p_norm
+from watson_jax.transforms._blocks import BLOCK_SIZE, mean_of_blocks, pad_to_blocks
 from watson_jax.transforms._color import split_channels
 
 
@@ -27,7 +28,7 @@ def distance_in_bands(params, mean_brightness, image, reference, options):
     image, reference = pad_to_blocks(image), pad_to_blocks(reference)
     blocks = image.shape[0] * image.shape[1] // BLOCK_SIZE**2
     if mean_brightness is None:
-        mean_brightness = formula.mean_brightness(kind, reference)
+        mean_brightness = _mean_brightness(kind, reference)
     image, reference = (x.reshape(-1, BLOCK_SIZE, *x.shape[1:]) for x in (image, reference))
 
     def pool_channel(params, mean_brightness, image, reference):
@@ -39,6 +40,16 @@ def distance_in_bands(params, mean_brightness, image, reference, options):
     norm = p_norm(norms, params.pooling_exponent, axis=0)
     phase = None if phases is None else jnp.sum(phases, 0)
     return formula.add_up(params, norm, phase, blocks, options)
+
+
+def _mean_brightness(kind, reference):
+    """That of `formula.Features`, of the blocks' means."""
+    means = split_channels(mean_of_blocks(reference))
+    if kind is WatsonDftParams:
+        brightness = amplitude(jax.lax.complex(means, jnp.zeros_like(means)))
+    else:
+        brightness = jnp.maximum(BLOCK_SIZE * means, 0)
+    return jnp.mean(brightness, (-2, -1), keepdims=True)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
