@@ -11,6 +11,7 @@ import watson_jax as wj
 from tests.example_losses import example_loss
 from tests.images import noise
 from watson_jax._platform import by_platform, pretend
+from watson_jax.losses._ssim import _blur
 from watson_jax.models._conv import conv_3x3
 from watson_jax.training._two_afc import _for_each_trial
 
@@ -35,14 +36,25 @@ def test_each_platform_has_its_own():
     assert list(of_each_platform(choose, 0)) == [1, 3, 2]
 
 
+# LPIPS and MS-SSIM differ between platforms by what the following tests are of.
+LOSSES = [name for name in wj.list_losses() if "lpips" not in name and name != "ms-ssim"]
+
+
 @pytest.mark.slow(except_for="watson-dft")
-@pytest.mark.parametrize("name", [name for name in wj.list_losses() if "lpips" not in name])
+@pytest.mark.parametrize("name", LOSSES)
 def test_losses_and_gradients(name, x64):
     loss = example_loss(name, "rgb")
     images = [noise(seed, 3, 32, 32, 3).astype("float64") for seed in (0, 1)]
     run = jax.value_and_grad(lambda x, y: jnp.sum(loss(x, y) * jnp.arange(1.0, 4)), (0, 1))
     # Sums in other orders, in float64.
     assert_all_close(of_each_platform(run, *images), rtol=1e-9, atol=1e-12)
+
+
+def test_blurred_planes_of_all_sizes(x64):
+    """MS-SSIM halves 32x32 pixels down to 2x2, and puts zeros around them."""
+    planes = [noise(side, 3, side + 10, side + 11).astype("float64") for side in (1, 2, 4, 16, 37)]
+    run = jax.value_and_grad(lambda planes: sum(jnp.sum(_blur(x) ** 2) for x in planes))
+    assert_all_close(of_each_platform(run, planes), rtol=1e-9, atol=1e-12)
 
 
 def test_convolutions(x64):
