@@ -130,6 +130,8 @@ def test_the_size_of_adaptive_s_parameters_follows_the_images(folders, capsys):
     ("arguments", "status", "sentence"),
     [
         (["compare", "a"], 2, "the following arguments are required: reference; see"),
+        (["compare", "{r}/a.png", "{r}/b.png", "--losses=l1"], 2,
+         "unrecognized arguments: --losses=l1; see `watson-jax compare --help`"),
         (["compare", "{r}/a.png", "{r}/b.png", "--format=xml"], 2, "invalid choice: 'xml'"),
         (["compare", "{r}/a.png", "{r}/b.png", "--loss=l3"], 2, "The loss must be one of l1, "),
         (["compare", "{r}/a.png", "none.png"], 2, "must be a file or folder, got none.png"),

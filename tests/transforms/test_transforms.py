@@ -158,6 +158,12 @@ def test_shifts_of_channels_first_images_are_refused():
     assert wj.random_grid_shift(jax.random.key(0), many, many)[0].shape == many.shape
 
 
+def test_numbers_are_no_keys():
+    image = noise(1, 16, 16, 3)
+    with pytest.raises(TypeError, match=r"`key` must be a key of jax\.random, got 0;"):
+        wj.random_grid_shift(0, image, image)
+
+
 def test_random_shifts_are_uniform_from_minus_4_to_4():
     # A ramp in both directions shows its offset at a pixel far from the edges.
     ramp = jnp.stack(jnp.meshgrid(jnp.arange(32.0), jnp.arange(32.0), indexing="ij"), -1) / 32

@@ -34,7 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
       arguments. Errors are one sentence on stderr.
     """
     try:
-        args = _parser().parse_args(argv)
+        args, unknown = _parser().parse_known_args(argv)
+        if unknown:
+            args.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
         args.run(args)
         sys.stdout.flush()
     except UsageError as error:
@@ -65,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Compares two images, or the images of two folders that have the same name apart "
         "from the suffix. Distances are >= 0 for most losses, and larger for images that differ more.",
     )
-    compare.set_defaults(run=_run_compare)
+    compare.set_defaults(run=_run_compare, parser=compare)
     compare.add_argument("image", type=pathlib.Path, help="distorted image, or a folder of them")
     compare.add_argument("reference", type=pathlib.Path, help="original image, or a folder of them")
     compare.add_argument(
@@ -92,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
 
     listing = commands.add_parser("list", help="list the losses, their weights and licences")
-    listing.set_defaults(run=_run_list)
+    listing.set_defaults(run=_run_list, parser=listing)
     listing.add_argument("--format", choices=("table", "csv", "json"), default="table")
 
     fetch = commands.add_parser(
@@ -101,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Fetches published weights into the cache, or into a folder for a machine without "
         "a network, where WATSON_JAX_WEIGHTS_DIR is to name it.",
     )
-    fetch.set_defaults(run=_run_fetch)
+    fetch.set_defaults(run=_run_fetch, parser=fetch)
     fetch.add_argument("loss", nargs="*", metavar="NAME[:WEIGHTS]", help="losses")
     fetch.add_argument("--all", action="store_true", help="everything there is, 0.8 GB")
     fetch.add_argument("--to", type=pathlib.Path, metavar="DIR", help="a folder for copies")

@@ -97,6 +97,7 @@ def random_grid_shift(
       The shifted pair, shapes as before.
 
     Raises:
+      TypeError: if `key` is none.
       ValueError: if the shapes differ.
 
     Example:
@@ -104,5 +105,9 @@ def random_grid_shift(
       >>> random_grid_shift(jax.random.key(0), image, image)[0].shape
       (2, 16, 16, 3)
     """
+    if not isinstance(key, (jax.Array, np.ndarray)):
+        raise TypeError(
+            f"`key` must be a key of jax.random, got {key!r}; jax.random.key(0) makes one."
+        )
     offset = jax.random.randint(key, (2,), -MAX_SHIFT, MAX_SHIFT + 1)
     return grid_shift(image, reference, offset)
