@@ -60,10 +60,9 @@ class Result:
 
 @dataclasses.dataclass(frozen=True)
 class _Source:
-    """Triplets in memory, and how a batch of them becomes features, inside a compiled step."""
+    """Triplets in memory: their images, or their features where those cost much."""
 
     arrays: Any
-    to_triplets: Callable[[Any], Triplets]
 
     def __len__(self) -> int:
         return len(jax.tree.leaves(self.arrays)[-1])
@@ -114,7 +113,8 @@ def _fit(
     resume: bool,
 ) -> Result:
     sources = {name: _source(loss, part, config, name) for name, part in data.items()}
-    train = sources.pop("train")
+    train = sources["train"]
+    to_triplets = _to_triplets(loss, config)
 
     optimizer = optax.scale_by_adam(*_BETAS)
     schedule = _schedule(config, steps)
@@ -130,10 +130,9 @@ def _fit(
     before_fit = start().learned
     trials = start(start_noise=config.start_noise)
     step = make_fit_step(loss, optimizer, schedule, dropout=config.dropout)
-    fit_batch = jax.jit(lambda t, batch: step(t, train.to_triplets(batch)), donate_argnums=0)
-    # As the loss is used, whose values never depend on other triplets.
-    scores = make_scores(fittable(params))
-    score_batch = jax.jit(lambda learned, batch: scores(learned, train.to_triplets(batch)))
+    fit_batch = jax.jit(lambda t, batch: step(t, to_triplets(batch)), donate_argnums=0)
+    # As the loss is used: with the floors it ends with, and masking that no other triplet changes.
+    score_batch = _scorer(loss.as_params(loss.finish(loss.learned)), config)
 
     def evaluate(learned: Learned, source: _Source) -> dict[str, np.ndarray]:
         return _evaluate(score_batch, learned._replace(metric=loss.finish(learned.metric)), source)
@@ -158,8 +157,8 @@ def _fit(
             row: dict[str, Any] = {"epoch": epoch + 1, "step": (epoch + 1) * steps}
             row["rate_factor"] = float(schedule(jnp.asarray(row["step"] - 1)))
             row["train_loss"] = _json_numbers(epoch_losses.mean(0))
-            for name, source in sources.items():
-                held_out = evaluate(trials.learned, source)
+            for name in (name for name in sources if name != "train"):
+                held_out = evaluate(trials.learned, sources[name])
                 row |= {f"{name}_{k}": _json_numbers(v) for k, v in held_out.items()}
             row["seconds"] = round(time.perf_counter() - started, 2)
             # Saved before it is shown, so that what was seen is kept.
@@ -169,10 +168,11 @@ def _fit(
 
     final: dict[str, np.ndarray] = {}
     before: dict[str, float] = {}
-    for name, source in {"train": train, **sources}.items():
+    score_start = _scorer(params, config)
+    for name, source in sources.items():
         found = evaluate(trials.learned, source)
         final |= {f"{name}_{key}": values for key, values in found.items()}
-        at_start = _evaluate(score_batch, before_fit, source)
+        at_start = _evaluate(score_start, before_fit, source)
         before[f"{name}_agreement"] = float(at_start["agreement"][0])
     metric = loss.finish(trials.learned.metric)
     params, files = _write(config, workdir, loss, metric, final, before, log.rows)
@@ -230,23 +230,35 @@ def _schedule(config: FitConfig, steps: int) -> Callable[[jax.Array], jax.Array]
 
 
 def _source(loss: Fittable, data: TwoAfcData, config: FitConfig, description: str) -> _Source:
-    images = (data.reference, data.first, data.second, data.preference)
-
-    def to_triplets(batch: Any) -> Triplets:
-        reference, first, second = (to_images(x, config.color) for x in batch[:3])
-        return Triplets(loss.features(first, reference), loss.features(second, reference), batch[3])
-
-    source = _Source(images, to_triplets)
+    source = _Source((data.reference, data.first, data.second, data.preference))
     if not loss.costly_features:
         return source
     chunks = []
-    compute = jax.jit(to_triplets)
+    compute = jax.jit(functools.partial(_features, loss, config))
     batches = list(padded_batches(len(source), _EVALUATION_BATCH))
     for rows, number in tqdm.tqdm(batches, desc=f"features of {description}"):
         features = jax.device_get(compute(source.batch(rows)))
         chunks.append(jax.tree.map(lambda x, n=number: x[:n], features))
-    arrays = jax.tree.map(lambda *xs: np.concatenate(xs), *chunks)
-    return _Source(arrays, lambda batch: batch)
+    return _Source(jax.tree.map(lambda *xs: np.concatenate(xs), *chunks))
+
+
+def _features(loss: Fittable, config: FitConfig, batch: Any) -> Triplets:
+    reference, first, second = (to_images(x, config.color) for x in batch[:3])
+    return Triplets(loss.features(first, reference), loss.features(second, reference), batch[3])
+
+
+def _to_triplets(loss: Fittable, config: FitConfig) -> Callable[[Any], Triplets]:
+    """What makes features of a batch of a source, inside a compiled step."""
+    if loss.costly_features:
+        return lambda batch: batch
+    return functools.partial(_features, loss, config)
+
+
+def _scorer(params: Any, config: FitConfig) -> Any:
+    """Scores trials of a loss with these static settings on a batch of a source."""
+    loss = fittable(params)
+    scores, to_triplets = make_scores(loss), _to_triplets(loss, config)
+    return jax.jit(lambda learned, batch: scores(learned, to_triplets(batch)))
 
 
 def _evaluate(score_batch: Any, learned: Any, source: _Source) -> dict[str, np.ndarray]:

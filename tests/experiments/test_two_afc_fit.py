@@ -232,6 +232,15 @@ def test_colour_fits_are_finished_for_training(tmp_path):
     assert result.metrics[-1]["val_loss"] == [
         trial["val_loss"]
     ]  # What is logged is of what is saved.
+    data = load_data()["val"]
+    loss = wj.Loss("watson-dft", result.params)
+    first, second = (
+        loss(np.float32(x) / 255, np.float32(data.reference) / 255)
+        for x in (data.first, data.second)
+    )
+    gamma = np.exp(result.trials.learned.ranking[0])
+    expected = wj.two_afc.ranking_loss(first, second, data.preference, gamma).mean()
+    assert trial["val_loss"] == pytest.approx(float(expected), rel=1e-5)
     params, fitted = result.params, jax.tree.map(lambda x: x[0], result.trials.learned.metric)
     gained = params.channel_logits - fitted.channel_logits
     np.testing.assert_allclose(gained, [config.luma_gain, 0, 0], atol=1e-6)
