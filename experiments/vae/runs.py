@@ -49,7 +49,15 @@ class Run:
     def encode(
         self, images: Float[np.ndarray, "number height width channels"]
     ) -> Float[np.ndarray, "number latent"]:
-        """The mean latents of images in [0, 1]."""
+        """The mean latents of images in [0, 1].
+
+        Raises:
+          TypeError: if the images are not floating point.
+        """
+        if not np.issubdtype(images.dtype, np.floating):
+            raise TypeError(
+                f"`images` must be floats in [0, 1], got {images.dtype}; divide 8-bit images by 255."
+            )
         return self._in_batches(_encode, images)
 
     def decode(

@@ -254,6 +254,8 @@ def test_run_is_read_back(finished):
     np.testing.assert_array_equal(held_out[1], run.experiment.images.test[26])
     assert len(run.held_out(1000)) == 261
     assert run.encode(quality.to_float(held_out)).shape == (10, 2)
+    with pytest.raises(TypeError, match=r"floats in \[0, 1\], got uint8; divide"):
+        run.encode(held_out)
 
 
 @pytest.mark.slow
