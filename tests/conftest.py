@@ -44,7 +44,7 @@ def pytest_runtest_setup(item):
 def pytest_collection_modifyitems(items):
     """`@pytest.mark.slow(except_for="x")` leaves the cases with x in their name to the fast suite."""
     for item in items:
-        for mark in item.iter_markers("slow"):
+        for mark in list(item.iter_markers("slow")):
             if "except_for" in mark.kwargs and mark.kwargs["except_for"] in item.name:
                 item.own_markers.remove(mark)
 

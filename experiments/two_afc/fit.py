@@ -114,6 +114,7 @@ def _fit(
 ) -> Result:
     sources = {name: _source(loss, part, config, name) for name, part in data.items()}
     train = sources["train"]
+    held_out = {name: source for name, source in sources.items() if name != "train"}
     to_triplets = _to_triplets(loss, config)
 
     optimizer = optax.scale_by_adam(*_BETAS)
@@ -157,9 +158,9 @@ def _fit(
             row: dict[str, Any] = {"epoch": epoch + 1, "step": (epoch + 1) * steps}
             row["rate_factor"] = float(schedule(jnp.asarray(row["step"] - 1)))
             row["train_loss"] = _json_numbers(epoch_losses.mean(0))
-            for name in (name for name in sources if name != "train"):
-                held_out = evaluate(trials.learned, sources[name])
-                row |= {f"{name}_{k}": _json_numbers(v) for k, v in held_out.items()}
+            for name, source in held_out.items():
+                found = evaluate(trials.learned, source)
+                row |= {f"{name}_{k}": _json_numbers(v) for k, v in found.items()}
             row["seconds"] = round(time.perf_counter() - started, 2)
             # Saved before it is shown, so that what was seen is kept.
             log.add(row)

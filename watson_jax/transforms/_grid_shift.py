@@ -97,7 +97,7 @@ def random_grid_shift(
       The shifted pair, shapes as before.
 
     Raises:
-      TypeError: if `key` is none.
+      TypeError: if `key` is something else.
       ValueError: if the shapes differ.
 
     Example:
