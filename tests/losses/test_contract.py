@@ -22,8 +22,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::watson_jax.RangeWarning")
 
 # The networks of LPIPS share all of its code but the layers, which take minutes to compile. Grey
 # differs in the number of channels only, so two losses stand for all; recorded values are in grey too.
-# Those that compile longest are left to the whole suite; their own tests are quicker.
-_SLOW = ("lpips-alex-rgb", "ms-ssim-rgb", "watson-dct-rgb", "watson-dft-gray")
 CASES = [
     (name, color)
     for name in NAMES
@@ -33,11 +31,15 @@ CASES = [
 ]
 
 
-def parameter(case):
-    return pytest.param(case, marks=[pytest.mark.slow] if "-".join(case) in _SLOW else [])
+# Those that compile longest are left to the whole suite; the fast one has their own tests.
+SLOW = {("lpips-alex", "rgb"), ("ms-ssim", "rgb"), ("watson-dct", "rgb"), ("watson-dft", "gray")}
 
 
-@pytest.fixture(params=[parameter(case) for case in CASES], ids="-".join)
+def marked(case):
+    return pytest.param(case, marks=[pytest.mark.slow] if case in SLOW else [])
+
+
+@pytest.fixture(params=map(marked, CASES), ids="-".join)
 def case(request):
     return request.param
 
