@@ -62,8 +62,8 @@ pictures.images([inner[:half], inner[half:]], [kinds[:half], kinds[half:]], scal
 # Every loss is one call by name. Each column of the table ranks the distortions of one photograph,
 # from 1 (closest to the original, according to the loss) to 10. `adaptive` has its initial
 # parameters, since nothing has trained it. Look at mean shift, which L1 and L2 rank 9 or 10 and
-# both Watson losses 1. Look at JPEG, which Watson-DFT ranks 10 but L2 3 and 5, and at impulse
-# noise, which L1 ranks 1.
+# both Watson losses 1. Look at Gaussian blur, which Watson-DFT ranks 8 and 10 but L2 5 and 6, and at
+# impulse noise, which L1 ranks 1.
 
 # %%
 NAMES = ["l1", "l2", "ssim", "ms-ssim", "adaptive", "watson-dct", "watson-dft"]
@@ -108,8 +108,7 @@ pictures.images(
 
 # %% [markdown]
 # `watson_dft_map` says how much each 8×8 block adds to the distance. Look at white noise, which
-# counts most on the smooth coffee and less where the photograph has edges. Look at blur and jitter,
-# which count along the edges.
+# counts nearly the same everywhere. Look at blur and jitter, which count along the edges.
 
 # %%
 params = wj.load_params("watson-dft", color="rgb")
@@ -129,7 +128,7 @@ pictures.images(
 # %% [markdown]
 # A loss also has a gradient. Here 400 steps of Adam lead from noise back to the photograph. A
 # `Loss` is a pytree of its parameters, so the compiled step takes it as an argument. Look at step
-# 20: with L2 and SSIM, only some noise is left; with Watson-DFT, only edges are there. Watson-DCT,
+# 20: with L2 and SSIM, only some noise is left; with Watson-DFT, colours are still missing. Watson-DCT,
 # or Watson-DFT with `weights="initial"`, would still be noisy at step 400. The printed numbers are
 # each loss's own distance, in its own unit.
 

@@ -59,9 +59,9 @@ print({field: leaf.shape for field, leaf in vars(sets).items() if hasattr(leaf, 
 # One call computes the distances of seven distortions of a photograph under all sets. Each plot
 # shows the share of each distortion in the sum of the distances. Its title says in how many ways
 # its 64 sets rank the seven distortions. The dotted line is the packaged set. Look at the luminance
-# exponents, which change no rank. Look at the change of contrast: its share peaks near the packaged
-# pooling exponents and falls to a fifth of that with large ones. It also falls as thresholds or
-# phase weights grow: phases count most then, and a change of contrast moves no phase.
+# and contrast exponents, which matter little. Look at the change of contrast: its share is largest
+# near the packaged pooling exponents. It falls as thresholds or phase weights grow: phases count most
+# then, and a change of contrast moves no phase.
 
 # %%
 KINDS = {
@@ -139,11 +139,10 @@ pictures.plots(1, draw, size=(6, 3.6))
 # %% [markdown]
 # Watson losses compare 8×8 blocks one by one, so steps between blocks cost nothing. Here an image
 # starts as a blurred photograph and follows the gradient of a loss, without and with
-# `random_grid_shift`. Look at the iris with Watson-DCT and at the patterns in single blocks with
-# Watson-DFT, both without shifts. The number above an image is the ratio of steps across borders of
-# blocks to other steps. The printed range is that of the photograph itself, with the grid at all 64
-# positions. Shifts remove the grid, but not all artifacts: some grain remains with Watson-DCT, and
-# some stripes with Watson-DFT.
+# `random_grid_shift`. Look at Watson-DFT around the pupil and along the rim of the eye: without
+# shifts, single blocks have patterns. With shifts they are gone. The number above an image is the
+# ratio of steps across borders of blocks to other steps. The printed range is that of the photograph
+# itself, with the grid at all 64 positions.
 
 # %%
 STEPS = 200  # quick: 2

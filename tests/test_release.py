@@ -12,7 +12,7 @@ def test_links_and_pictures_are_absolute():
     address = "https://example.org/project"
     readme = with_absolute_links(README.read_text("utf-8"), address, "1.2.3")
     links = re.findall(r"\]\(([^)]*)\)", readme)
-    assert f"{address}/raw/v1.2.3/docs/faces.png" in links
+    assert f"{address}/raw/v1.2.3/docs/results_celeba_reconstructions.png" in links
     assert f"{address}/blob/v1.2.3/docs/which_loss.md" in links
     assert all(link.startswith("https://") for link in links)
 

@@ -4,7 +4,7 @@
 
 The oldest are the lower bounds in `pyproject.toml`, those of the extra `test` included. The pinned are
 those of `constraints.txt`. Each environment is made anew in `build/versions`, with what pip and pytest
-say beside it. Needs the extra `release`.
+say beside it. Needs the extra `release`, and Python 3.11 and 3.13 on the PATH.
 """
 
 import argparse

@@ -2,22 +2,19 @@
 
 from collections.abc import Mapping
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 import watson_jax as wj
-from experiments.vae.quality import log_distance, mean_distance, radial_spectrum, sharpness
+from experiments.vae.quality import (
+    chroma_error,
+    log_distance,
+    mean_distance,
+    radial_spectrum,
+    sharpness,
+)
 
 ImageArray = Float[np.ndarray, "number height width channels"]
-
-
-def chroma_error(images: ImageArray, originals: ImageArray) -> float:
-    """The mean square of the differences in Cb and Cr."""
-    difference = np.asarray(wj.rgb_to_ycbcr(jnp.asarray(images))) - np.asarray(
-        wj.rgb_to_ycbcr(jnp.asarray(originals))
-    )
-    return float(np.mean(difference[..., 1:] ** 2))
 
 
 def judge(

@@ -64,6 +64,8 @@ MEASURES = {
     "spectrum of reconstructions": "distance of the radial power spectrum from that of the held-out "
     "images: mean of |log10 of their ratio|; 0 is the same, 0.3 is a factor of two",
     "spectrum of samples": "the same of decoded draws from the standard normal",
+    "chroma error of reconstructions, 1e-3": "mean square of the differences in Cb and Cr from the "
+    "held-out images; only of colour images",
     "recognised samples, %": "samples that a small network, which knows digits and refuses noise and "
     "mixtures of digits, takes for one digit with more than 90 % confidence",
     "digits among them": "how many of the ten digits make up at least 1 % of the recognised samples",
@@ -102,6 +104,9 @@ def examine(
     spectra = {n: quality.radial_spectrum(x) for n, x in {"data": data, **named}.items()}
 
     numbers = likeness(named, data)
+    if data.shape[-1] == 3:
+        chroma_error = quality.chroma_error(reconstructions, data)
+        numbers["chroma error of reconstructions, 1e-3"] = 1e3 * chroma_error
     if reader is not None:
         numbers |= readability(reader, samples, data)
     numbers["KL divergence"] = run.rows[-1]["held_out_kl"]

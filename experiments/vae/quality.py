@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8
 
@@ -71,6 +72,14 @@ def log_distance(
 ) -> float:
     """The mean over frequencies of |log10(spectrum / data)|; 0.3 is a factor of two."""
     return float(np.abs(np.log10(np.maximum(spectrum, 1e-12) / np.maximum(data, 1e-12))).mean())
+
+
+def chroma_error(images: ImageArray, data: ImageArray) -> float:
+    """The mean square of the differences in Cb and Cr."""
+    difference = np.asarray(wj.rgb_to_ycbcr(jnp.asarray(images))) - np.asarray(
+        wj.rgb_to_ycbcr(jnp.asarray(data))
+    )
+    return float(np.mean(difference[..., 1:] ** 2))
 
 
 def make_losses(names: Iterable[str], shape: tuple[int, int, int]) -> dict[str, wj.Loss]:

@@ -24,6 +24,7 @@ def fittable(
     pooling_range: tuple[float, float] | None = None,
     luma_gain: float = 0.0,
     detail_gain: float = 0.0,
+    dc_gain: float = 0.0,
     phase_scale: float = 1.0,
 ) -> Fittable:
     """See `watson_jax.training.fittable`."""
@@ -65,10 +66,11 @@ def fittable(
         if logits.shape[-1] == 1:
             return learned
         gain = (detail_gain * _radial_frequency(kind, thresholds)).astype(thresholds.dtype)
+        thresholds = thresholds.at[..., 0, :, :].add(-gain)
         finished = dataclasses.replace(
             learned,
             channel_logits=logits.at[..., 0].add(luma_gain),
-            log_thresholds=thresholds.at[..., 0, :, :].add(-gain),
+            log_thresholds=thresholds.at[..., 0, 0].add(-dc_gain),
         )
         if not isinstance(finished, WatsonDftParams):
             return finished

@@ -112,6 +112,7 @@ def _spec(
             "pooling_range",
             "luma_gain",
             "detail_gain",
+            "dc_gain",
             "phase_scale",
         ),
         **traits,
@@ -139,6 +140,6 @@ WATSON_DFT = _spec(
     initial=initial_watson_dft_params,
     published="{color}_watson_fft_trial0.pth",
     torch_keys=_TORCH_KEYS | {"log_phase_weights": "w_phase_tild"},
-    log_weights={"published": (0.0, 0.0), "packaged": (2.5, 8.5), "initial": (4.0, 9.0)},
+    log_weights={"published": (0.0, 0.0), "packaged": (2.5, 7.5), "initial": (4.0, 9.0)},
     aliases=("watson-fft",),
 )
