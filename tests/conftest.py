@@ -1,5 +1,6 @@
 """What all tests share: strict promotion rules, quick compilation, float64 on request, recorded data."""
 
+import gc
 import os
 import pathlib
 import tempfile
@@ -30,6 +31,10 @@ if _CACHE.upper() not in os.environ:
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 jax.config.update(_CACHE, os.environ[_CACHE.upper()])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+
+
+# Tracing makes many objects and few cycles: looking for these as often as usual takes a twentieth.
+gc.set_threshold(50_000, 20, 100)
 
 
 @pytest.hookimpl(tryfirst=True)

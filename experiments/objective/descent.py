@@ -33,23 +33,26 @@ def descend(
     Returns:
       The images after the last step, and their PSNR in dB after each step.
     """
-    optimizer = optax.adam(optax.cosine_decay_schedule(_LEARNING_RATE, steps))
-
-    @jax.jit
-    def run(loss: wj.Loss, start: Array, images: Array) -> tuple[Array, Array]:
-        def step(carry, key):
-            x, state = carry
-            gradient = jax.grad(lambda x: loss(*wj.random_grid_shift(key, x, images)).sum())(x)
-            updates, state = optimizer.update(gradient, state)
-            x = jnp.clip(x + updates, 0, 1)
-            return (x, state), -10 * jnp.log10(jnp.mean((x - images) ** 2, (1, 2, 3)))
-
-        keys = jax.random.split(jax.random.key(seed), steps)
-        (x, _), psnr = jax.lax.scan(step, (start, optimizer.init(start)), keys)
-        return x, psnr
-
-    x, psnr = run(loss, jnp.asarray(start), jnp.asarray(images))
+    keys = jax.random.split(jax.random.key(seed), steps)
+    x, psnr = _follow_gradient(loss, jnp.asarray(start), jnp.asarray(images), keys)
     return np.asarray(x), np.asarray(psnr)
+
+
+@jax.jit
+def _follow_gradient(
+    loss: wj.Loss, start: Array, images: Array, keys: Array
+) -> tuple[Array, Array]:
+    optimizer = optax.adam(optax.cosine_decay_schedule(_LEARNING_RATE, len(keys)))
+
+    def step(carry, key):
+        x, state = carry
+        gradient = jax.grad(lambda x: loss(*wj.random_grid_shift(key, x, images)).sum())(x)
+        updates, state = optimizer.update(gradient, state)
+        x = jnp.clip(x + updates, 0, 1)
+        return (x, state), -10 * jnp.log10(jnp.mean((x - images) ** 2, (1, 2, 3)))
+
+    (x, _), psnr = jax.lax.scan(step, (start, optimizer.init(start)), keys)
+    return x, psnr
 
 
 def steps_to_reach(psnr: Float[np.ndarray, "steps number"], decibels: float) -> int | None:
