@@ -60,8 +60,8 @@ print({field: leaf.shape for field, leaf in vars(sets).items() if hasattr(leaf, 
 # shows the share of each distortion in the sum of the distances. Its title says in how many ways
 # its 64 sets rank the seven distortions. The dotted line is the packaged set. Look at the luminance
 # and contrast exponents, which matter little. Look at the change of contrast: its share is largest
-# near the packaged pooling exponents. It falls as thresholds or phase weights grow: phases count most
-# then, and a change of contrast moves no phase.
+# near the packaged pooling exponents. It falls as phase weights grow, and as thresholds grow
+# beyond the packaged ones: phases count most then, and a change of contrast moves no phase.
 
 # %%
 KINDS = {
@@ -141,7 +141,8 @@ pictures.plots(1, draw, size=(6, 3.6))
 # starts as a blurred photograph and follows the gradient of a loss, without and with
 # `random_grid_shift`. Look at Watson-DFT around the pupil and along the rim of the eye: without
 # shifts, single blocks have patterns. With shifts they are gone. The number above an image is the
-# ratio of steps across borders of blocks to other steps. The printed range is that of the photograph
+# ratio of steps across borders of blocks to other steps. It hardly changes, as the patterns lie
+# inside of blocks. The printed range is that of the photograph
 # itself, with the grid at all 64 positions.
 
 # %%

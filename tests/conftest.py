@@ -33,7 +33,8 @@ jax.config.update(_CACHE, os.environ[_CACHE.upper()])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
-# Tracing makes many objects and few cycles: looking for these as often as usual takes a twentieth.
+# Tracing makes many objects but few cycles. Looking for cycles as often as usual takes a twentieth of
+# the tests' time.
 gc.set_threshold(50_000, 20, 100)
 
 

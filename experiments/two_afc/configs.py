@@ -1,8 +1,8 @@
 """Configurations of fitting losses to human judgements.
 
-`default` is how the packaged Watson weights were made; it needs no download. For Watson-DFT,
-`--set=pooling_range=1.5,1.5` comes in addition in colour, and `--set=pooling_range=1.2,1.2` in grey.
-    python -m experiments.two_afc.main --loss=watson-dft --color=rgb    # 6 minutes on 2 CPU cores
+`default` is how the packaged Watson weights were made; it needs no download. For Watson-DFT, add
+`--set=pooling_range=1.5,1.5` in colour and `--set=pooling_range=1.2,1.2` in grey.
+    python -m experiments.two_afc.main --loss=watson-dct --color=rgb    # 6 minutes on 2 CPU cores
 `paper` is the authors' schedule on BAPPS (their figure 6).
     python -m experiments.two_afc.main --preset=paper --bapps_dir=DIR
 `paper-lpips` is the one for LPIPS's linear weights; it starts from LPIPS's own, already fitted to BAPPS.
@@ -46,9 +46,10 @@ class FitConfig:
       luma_gain: added to the Watson losses' logit of Y in colour, after a fit.
       detail_gain: taken from their log-thresholds of Y in colour after a fit, in proportion to the
         frequency.
-      dc_gain: taken from those of DC in colour after a fit: brightness and colours are learned sooner.
-      phase_scale: what Watson-DFT's phase weights and floor are multiplied by in colour after a fit. All
-        four train better, at the cost of some agreement.
+      dc_gain: taken from those of DC (the blocks' means) of all channels in colour after a fit, so that
+        models learn brightness and colours sooner.
+      phase_scale: what Watson-DFT's phase weights and floor are multiplied by in colour after a fit.
+        Models learn better from a loss with all four, at the cost of some agreement.
       seed: of the first trial, and of the order of the triplets, which all trials share.
       seeds: number of seeds; each has its own dropout and starting values.
       learning_rates: Adam's, at the start.

@@ -104,9 +104,6 @@ def examine(
     spectra = {n: quality.radial_spectrum(x) for n, x in {"data": data, **named}.items()}
 
     numbers = likeness(named, data)
-    if data.shape[-1] == 3:
-        chroma_error = quality.chroma_error(reconstructions, data)
-        numbers["chroma error of reconstructions, 1e-3"] = 1e3 * chroma_error
     if reader is not None:
         numbers |= readability(reader, samples, data)
     numbers["KL divergence"] = run.rows[-1]["held_out_kl"]
@@ -135,13 +132,17 @@ def examine(
 
 
 def likeness(images: Mapping[str, np.ndarray], data: np.ndarray) -> dict[str, float]:
-    """Sharpness and distance of spectra of images, by what they are."""
+    """Sharpness, distance of spectra, and truth of reconstructed colours, by what the images are."""
     spectrum = quality.radial_spectrum(data)
     numbers = {f"sharpness of {n}": quality.sharpness(x, data) for n, x in images.items()}
-    return numbers | {
+    numbers |= {
         f"spectrum of {n}": quality.log_distance(quality.radial_spectrum(x), spectrum)
         for n, x in images.items()
     }
+    if data.shape[-1] == 3 and "reconstructions" in images:
+        chroma_error = quality.chroma_error(images["reconstructions"], data)
+        numbers["chroma error of reconstructions, 1e-3"] = 1e3 * chroma_error
+    return numbers
 
 
 def readability(

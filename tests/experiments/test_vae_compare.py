@@ -71,6 +71,16 @@ def test_blur_lowers_sharpness_and_changes_the_spectrum():
     assert blurred_spectrum[-1] / spectrum[-1] < 0.1 < blurred_spectrum[0] / spectrum[0]
 
 
+def test_only_reconstructions_in_colour_have_an_error_of_chroma():
+    data = noise(4, 32, 32, 3)
+    images = {"reconstructions": data + np.float32([0.1, 0, 0]), "samples": data}
+    name = "chroma error of reconstructions, 1e-3"
+    of_red = 1e3 * (0.1687**2 + 0.5**2) / 2 * 0.1**2  # of what Cb and Cr have of it
+    assert outcomes.likeness(images, data)[name] == pytest.approx(of_red, rel=1e-3)
+    assert name not in outcomes.likeness({"samples": data}, data)
+    assert name not in outcomes.likeness({"reconstructions": data[..., :1]}, data[..., :1])
+
+
 @pytest.mark.parametrize("side", [8, 9])
 def test_radial_spectrum_is_that_of_a_plain_loop(side):
     images = noise(3, side, side, 1)

@@ -24,7 +24,8 @@ def fittable(params: Any, **settings: Any) -> Fittable:
         `luma_gain`: added to the logit of Y in colour after a fit (0).
         `detail_gain`: taken from the log-thresholds of Y in colour after a fit (0): all of it at the
         highest frequency, and less in proportion to the distance from DC.
-        `dc_gain`: taken from the log-thresholds of DC, the blocks' means, in colour after a fit (0).
+        `dc_gain`: taken from the log-thresholds of DC (the blocks' means) of all channels in colour
+        after a fit (0).
         `phase_scale`: what multiplies Watson-DFT's phase weights and phase floor in colour after a fit
         (1).
 

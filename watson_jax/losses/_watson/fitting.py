@@ -66,11 +66,10 @@ def fittable(
         if logits.shape[-1] == 1:
             return learned
         gain = (detail_gain * _radial_frequency(kind, thresholds)).astype(thresholds.dtype)
-        thresholds = thresholds.at[..., 0, :, :].add(-gain)
         finished = dataclasses.replace(
             learned,
             channel_logits=logits.at[..., 0].add(luma_gain),
-            log_thresholds=thresholds.at[..., 0, 0].add(-dc_gain),
+            log_thresholds=thresholds.at[..., 0, :, :].add(-gain).at[..., 0, 0].add(-dc_gain),
         )
         if not isinstance(finished, WatsonDftParams):
             return finished
