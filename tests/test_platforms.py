@@ -50,6 +50,7 @@ def test_losses_and_gradients(name, x64):
     assert_all_close(of_each_platform(run, *images), rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_blurred_planes_of_all_sizes(x64):
     """MS-SSIM halves 32x32 pixels down to 2x2, and puts zeros around them."""
     planes = [noise(side, 3, side + 10, side + 11).astype("float64") for side in (1, 2, 4, 16, 37)]

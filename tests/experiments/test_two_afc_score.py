@@ -323,6 +323,7 @@ def fit(tmp_path):
     return str(folder)
 
 
+@pytest.mark.slow
 def test_from_names_to_files(fake_data, fit, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "120")
 

@@ -252,6 +252,7 @@ def finished(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_run_is_read_back(finished):
     run = runs.load_run(finished / "a")
     assert dataclasses.replace(run.config, log_weight=None) == TINY
@@ -294,6 +295,7 @@ def test_comparison_leaves_table_pictures_and_report(finished, tmp_path, monkeyp
     assert "sharpness of samples" in report
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
@@ -314,6 +316,7 @@ def test_damaged_runs_are_one_sentence(finished, tmp_path, damage, sentence):
         runs.load_run(run)
 
 
+@pytest.mark.slow
 def test_runs_that_do_not_go_together(finished, tmp_path):
     with pytest.raises(UserError, match="holds no run"):
         runs.find_runs([str(tmp_path)])

@@ -246,6 +246,7 @@ def test_batch_equals_loop(authors_axes):
     np.testing.assert_allclose(by_vmap, values, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_vmap_over_params():
     sets = [some_params(8, 8, seed=seed) for seed in (0, 5)]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *sets)

@@ -90,6 +90,7 @@ def test_one_batch_with_the_authors_mean_luminance(name, color, pairs, x64, gold
     assert cosine(gradient, recorded[f"{prefix}/grad_of_sum_f64"]) > 0.999
 
 
+@pytest.mark.slow(except_for="watson-dft-rgb")
 def test_shifted(name, color, pairs, x64, goldens):
     recorded = goldens("shift_wrapper")
     loss = wj.get_loss(name, color=color, weights="published")

@@ -107,6 +107,7 @@ def test_epochs_differ_and_drop_the_partial_batch():
     assert not np.array_equal(first, second)
 
 
+@pytest.mark.slow
 def test_chunk_equals_single_steps():
     images = bytes_images(12)
     indices = jnp.arange(12).reshape(3, 4)
