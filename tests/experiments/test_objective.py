@@ -10,7 +10,7 @@ from PIL import Image
 import watson_jax as wj
 from experiments.objective import decoder, descent
 from experiments.vae.data import load_images
-from experiments.vae.quality import chroma_error, to_float
+from experiments.vae.quality import to_float
 from tests.experiments.command import assert_one_sentence, run
 
 
@@ -19,17 +19,6 @@ def standard_promotion():
     """Optax's schedules mix integer step counts with floats."""
     with jax.numpy_dtype_promotion("standard"):
         yield
-
-
-def test_chroma_error_sees_colours_alone():
-    rng = np.random.default_rng(0)
-    images = rng.random((2, 8, 8, 3)).astype(np.float32) / 2
-    assert chroma_error(images, images) == 0
-    assert chroma_error(images + 0.25, images) < 1e-12
-    # Red alone changes Cb by -0.1687 and Cr by 0.5 of what is added.
-    expected = (0.1687**2 + 0.5**2) / 2 * 0.1**2
-    red = images + np.float32([0.1, 0, 0])
-    assert chroma_error(red, images) == pytest.approx(expected, rel=1e-3)
 
 
 def test_steps_to_reach_are_of_the_median_image():

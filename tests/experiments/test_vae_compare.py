@@ -71,12 +71,23 @@ def test_blur_lowers_sharpness_and_changes_the_spectrum():
     assert blurred_spectrum[-1] / spectrum[-1] < 0.1 < blurred_spectrum[0] / spectrum[0]
 
 
+def test_chroma_error_sees_colours_alone():
+    rng = np.random.default_rng(0)
+    images = rng.random((2, 8, 8, 3)).astype(np.float32) / 2
+    assert quality.chroma_error(images, images) == 0
+    assert quality.chroma_error(images + 0.25, images) < 1e-12
+    # Red alone changes Cb by -0.1687 and Cr by 0.5 of what is added.
+    expected = (0.1687**2 + 0.5**2) / 2 * 0.1**2
+    red = images + np.float32([0.1, 0, 0])
+    assert quality.chroma_error(red, images) == pytest.approx(expected, rel=1e-3)
+
+
 def test_only_reconstructions_in_colour_have_an_error_of_chroma():
     data = noise(4, 32, 32, 3)
     images = {"reconstructions": data + np.float32([0.1, 0, 0]), "samples": data}
     name = "chroma error of reconstructions, 1e-3"
-    of_red = 1e3 * (0.1687**2 + 0.5**2) / 2 * 0.1**2  # of what Cb and Cr have of it
-    assert outcomes.likeness(images, data)[name] == pytest.approx(of_red, rel=1e-3)
+    error = quality.chroma_error(images["reconstructions"], data)
+    assert outcomes.likeness(images, data)[name] == 1e3 * error > 0
     assert name not in outcomes.likeness({"samples": data}, data)
     assert name not in outcomes.likeness({"reconstructions": data[..., :1]}, data[..., :1])
 
