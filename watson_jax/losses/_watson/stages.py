@@ -55,8 +55,9 @@ def luminance_masking(
       6.000
     """
     thresholds, dc, mean_dc, exponent = map(jnp.asarray, (thresholds, dc, mean_dc, exponent))
-    ratio = jnp.maximum((dc + EPSILON) / (mean_dc + EPSILON), floor)
-    return thresholds * jnp.exp(exponent * jnp.log(ratio))
+    # A quotient's derivative has the square of the mean, 1e-20 on black, which can leave float32.
+    log_ratio = jnp.log(dc + EPSILON) - jnp.log(mean_dc + EPSILON)
+    return thresholds * jnp.exp(exponent * jnp.maximum(log_ratio, jnp.log(floor)))
 
 
 def smooth_maximum(
