@@ -128,10 +128,9 @@ pictures.images(
 # %% [markdown]
 # A loss also has a gradient. Here 400 steps of Adam lead from noise back to the photograph. A
 # `Loss` is a pytree of its parameters, so the compiled step takes it as an argument. Look at step
-# 20: with L2 and SSIM, only some noise is left; with Watson-DFT, there is more, and
-# colours are pale. Watson-DCT would still have some noise at step 400, and Watson-DFT with
-# `weights="initial"` would be mostly noise. The printed numbers are each loss's own distance, in its
-# own unit.
+# 20: with L2 and SSIM, only some noise is left; with Watson-DFT, there is more, and colours are
+# pale. Watson-DCT would still have some noise at step 400, and Watson-DFT with `weights="initial"`
+# would be mostly noise. The printed numbers are each loss's own distance, in its own unit.
 
 # %%
 STEPS = 400  # quick: 20

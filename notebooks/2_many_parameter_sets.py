@@ -142,8 +142,8 @@ pictures.plots(1, draw, size=(6, 3.6))
 # `random_grid_shift`. Look at Watson-DFT around the pupil and along the rim of the eye: without
 # shifts, single blocks have patterns. With shifts they are gone. The number above an image is the
 # ratio of steps across borders of blocks to other steps. It hardly changes, as the patterns lie
-# inside of blocks. The printed range is that of the photograph
-# itself, with the grid at all 64 positions.
+# inside of blocks. The printed range is that of the photograph itself, with the grid at all 64
+# positions.
 
 # %%
 STEPS = 200  # quick: 2
