@@ -36,15 +36,17 @@ _PROGRAM = flags.DEFINE_string(
 def run_all(path: Path, program: str) -> int:
     """Runs what `path` lists and is not done; returns how many runs failed."""
     failed: set[str] = set()
+    if _next_line(path, failed) is None:
+        print(f"Nothing is left to do: {path} lists no run that {_done(path).name} does not.")
     while line := _next_line(path, failed):
         print(f"{program} {line}", flush=True)
-        status, was_stopped = _run([sys.executable, "-m", program, *_arguments(line)])
+        status, request = _run([sys.executable, "-m", program, *_arguments(line)])
         if status == 0:
             with _done(path).open("a") as file:
                 file.write(line + "\n")
-        if was_stopped:
+        if request:
             print("Stopped. The same command continues from here.", file=sys.stderr)
-            sys.exit(128 + signal.SIGTERM)
+            sys.exit(128 + request)
         if status != 0:
             print(f"This run ended with status {status}: {line}", file=sys.stderr)
             failed.add(line)
@@ -69,8 +71,8 @@ def _done(path: Path) -> Path:
     return path.with_name(path.name + ".done")
 
 
-def _run(command: list[str]) -> tuple[int, bool]:
-    """The status of a command, and whether it was stopped by Ctrl-C or SIGTERM."""
+def _run(command: list[str]) -> tuple[int, int]:
+    """The status of a command, and the signal that asked to stop it, or 0."""
     requests: list[int] = []
 
     def stop(number: int, _: object) -> None:
@@ -81,7 +83,7 @@ def _run(command: list[str]) -> tuple[int, bool]:
     process = subprocess.Popen(command, start_new_session=True, preexec_fn=_lowest_priority)
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        return process.wait(), bool(requests)
+        return process.wait(), requests[0] if requests else 0
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -105,7 +107,9 @@ def main() -> None:
     except BlockingIOError:
         raise cli.UserError(f"--runs={path} is in use by another queue; stop that first.") from None
     if failed:
-        raise cli.UserError(f"{failed} of the runs failed, see above; start the queue again.")
+        raise cli.UserError(
+            f"{failed} of the runs failed, see above; mend their lines and start the queue again."
+        )
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ PAGES = {
     )
 }
 NOT_RUN, NEEDS_WEIGHTS = "not run: ", "needs: published weights"
+NEEDS_RUN = "needs: a finished run"  # `test_vae_compare.py` has one
 
 _BLOCK = re.compile(
     r"(?:^<!-- (?P<note>[^\n]*) -->\n)?^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.M | re.S
@@ -49,7 +50,7 @@ def run(page):
     """Runs all Python of a page in order, in one namespace, which it returns."""
     namespace = {"__name__": page.stem}
     for line, note, code in blocks(page, "python"):
-        if note.startswith(NOT_RUN):
+        if note.startswith(NOT_RUN) or note == NEEDS_RUN:
             continue
         if note == NEEDS_WEIGHTS and "WATSON_JAX_WEIGHTS_DIR" not in os.environ:
             continue

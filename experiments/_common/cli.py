@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import difflib
 import math
+import re
 import sys
 import typing
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -82,9 +83,16 @@ def override(config: Config, assignments: Sequence[tuple[str, str, str]]) -> Con
     types = typing.get_type_hints(type(config))
     values: dict[str, Any] = {}
     for flag, field, text in assignments:
-        check_choice(f"The field in {flag}", field, types)
+        check_choice(f"The field of {flag.partition('=')[0]}", field, types)
         values[field] = _parse(flag, types[field], text)
-    return dataclasses.replace(config, **values)  # type: ignore[type-var]
+    try:
+        return dataclasses.replace(config, **values)  # type: ignore[type-var]
+    except UserError as error:
+        field, space, rest = str(error).partition(" ")
+        if field not in types:
+            raise
+        flag = f"--{field}" if field in flags.FLAGS else f"--set={field}"
+        raise UserError(flag + space + rest) from None
 
 
 def split_assignments(flag: str, texts: Iterable[str]) -> list[tuple[str, str, str]]:
@@ -94,7 +102,7 @@ def split_assignments(flag: str, texts: Iterable[str]) -> list[tuple[str, str, s
         field, equals, value = text.partition("=")
         if not equals:
             raise UserError(f"{flag} needs field=value, such as batch_size=64, got {text!r}.")
-        result.append((f"{flag} {field}", field.strip(), value.strip()))
+        result.append((f"{flag}={field}", field.strip(), value.strip()))
     return result
 
 
@@ -113,7 +121,7 @@ def run(main: Callable[[], None]) -> None:
         try:
             rest = flags.FLAGS(argv)
         except flags.Error as error:
-            _exit(str(error))
+            _exit(_of_flags(str(error)))
         if len(rest) > 1:
             _exit(f"Unexpected argument {rest[1]!r}: options are written --name=value.")
         return rest
@@ -161,6 +169,16 @@ def _parse(flag: str, kind: Any, text: str) -> Any:
     except ValueError:
         name = {int: "a whole number", float: "a number"}.get(kind, kind.__name__)
         raise UserError(f"{flag} must be {name}, got {text!r}.") from None
+
+
+def _of_flags(text: str) -> str:
+    """What absl says of a flag's value, as a sentence."""
+    found = re.match(r"flag --(\w+)=(.*?): ", text, re.DOTALL)
+    if not found:
+        return text
+    name, value = found.groups()
+    wanted = flags.FLAGS[name].parser.syntactic_help.replace("integer >=", "an integer of at least")
+    return f"--{name} must be {wanted}, got {value!r}."
 
 
 def _exit(text: str, *, status: int = 2) -> NoReturn:

@@ -18,31 +18,41 @@ COLORS = (
     "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#555555", "#F0E442",
 )  # fmt: skip
 
+_TITLE_LETTER, _NOTE_LETTER = 9, 8  # pixels, on average, of a title and of a note
 _PNG = {"optimize": True}
 
 
 def image_figure(
-    image: np.ndarray, *, title: str, scale: int = 2, margin: Mapping[str, int] = MARGIN
+    image: np.ndarray,
+    *,
+    title: str,
+    note: str = "",
+    scale: int = 2,
+    margin: Mapping[str, int] = MARGIN,
 ) -> tuple[Figure, Axes]:
     """A figure that shows every pixel of `image` as exactly `scale` by `scale` of its own.
 
     Args:
       image: values in [0, 1], `[height, width]`, or with 1 or 3 channels.
       title: above it.
+      note: below it.
       scale: enlargement, without smoothing.
-      margin: pixels around the image.
+      margin: pixels around the image, at least; more to the sides where the texts need it.
     """
     if image.shape[2:] == (1,):
         image = image[..., 0]
     height, width = (scale * side for side in image.shape[:2])
-    total_width = width + margin["left"] + margin["right"]
+    half_text = max(_TITLE_LETTER * len(title), _NOTE_LETTER * len(note)) // 2
+    left, right = (max(margin[side], half_text - width // 2) for side in ("left", "right"))
+    total_width = width + left + right
     total_height = height + margin["bottom"] + margin["top"]
     figure = Figure(figsize=(total_width / DPI, total_height / DPI), dpi=DPI)
-    box = (margin["left"], margin["bottom"], width, height)
+    box = (left, margin["bottom"], width, height)
     totals = (total_width, total_height, total_width, total_height)
     axes = figure.add_axes(tuple(part / whole for part, whole in zip(box, totals, strict=True)))
     axes.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="none")
     axes.set_title(title)
+    axes.set_xlabel(note)
     return figure, axes
 
 

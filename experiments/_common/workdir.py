@@ -44,8 +44,8 @@ def open_workdir(workdir: Path, config: Any, *, resume: bool, **facts: Any) -> I
     file = workdir / "config.json"
     record = json.loads(json.dumps(dataclasses.asdict(config) | facts))
     with contextlib.ExitStack() as stack:
+        make_folder("--workdir", workdir)
         with user_errors(rename={str(workdir): f"--workdir={workdir}"}):
-            workdir.mkdir(parents=True, exist_ok=True)
             try:
                 stack.enter_context(locked(workdir / ".lock", wait=False))
             except BlockingIOError:
@@ -60,6 +60,18 @@ def open_workdir(workdir: Path, config: Any, *, resume: bool, **facts: Any) -> I
                 write_json(workdir / "versions.json", versions())
                 write_json(file, record)
         yield there
+
+
+def make_folder(flag: str, folder: Path) -> None:
+    """Makes the folder that a flag names, unless it is there.
+
+    Raises:
+      UserError: if that is not possible.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{flag} must be a folder, got {folder}, which is a file.")
+    with user_errors(rename={str(folder): f"{flag}={folder}"}):
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 def read_json(file: Path) -> dict[str, Any]:

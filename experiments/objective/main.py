@@ -45,7 +45,7 @@ def main() -> None:
     cli.check_choice("--data", _DATA.value, DATA_NAMES)
     crop = cli.whole_numbers("--crop", _CROP.value) if _CROP.value else None
     # After the flags, because these imports take seconds.
-    from experiments._common.workdir import versions
+    from experiments._common.workdir import make_folder, versions
     from experiments.objective.decoder import fit_decoder
     from experiments.objective.descent import descend, starts, steps_to_reach
     from experiments.objective.judges import judge
@@ -70,7 +70,7 @@ def main() -> None:
                 f"--skip={_SKIP.value}, got {value}."
             )
     workdir = Path(_WORKDIR.value)
-    workdir.mkdir(parents=True, exist_ok=True)
+    make_folder("--workdir", workdir)
 
     columns: dict[str, dict[str, list[float]]] = {}
     curves: dict[str, Any] = {}

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments._common.cli import user_errors
-from experiments._common.workdir import versions, write_json
+from experiments._common.workdir import make_folder, versions, write_json
 from experiments.two_afc.data import CsvTable
 from experiments.two_afc.evaluate import check_names, check_workdir, load_candidates
 from experiments.two_afc.scoring import check_images, distances
@@ -61,8 +61,7 @@ def correlate_losses(
         )
         trials = [data.correlations(d) for d in values]
         found[one.name] = {measure: [trial[measure] for trial in trials] for measure in MEASURES}
-    with user_errors(rename={str(workdir): f"--workdir={workdir}"}):
-        workdir.mkdir(parents=True, exist_ok=True)
+    make_folder("--workdir", workdir)
     print(
         f"{table.path}, {split}, {color}: {data!r}; correlations of closeness and quality, 1 is best"
     )

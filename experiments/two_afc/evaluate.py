@@ -12,7 +12,7 @@ import numpy as np
 
 import watson_jax as wj
 from experiments._common.cli import UserError, check_choice, user_errors
-from experiments._common.workdir import read_json, versions
+from experiments._common.workdir import make_folder, read_json, versions
 from experiments.two_afc.data import (
     IMAGE_SIZE,
     JND_SPLITS,
@@ -154,8 +154,7 @@ def score_losses(
     if missing := [name for name in pair if name in left_out]:
         print(f"There is no picture of disagreements without {missing[0]}.")
         pair = []
-    with user_errors(rename={str(workdir): f"--workdir={workdir}"}):
-        workdir.mkdir(parents=True, exist_ok=True)
+    make_folder("--workdir", workdir)
 
     tables: list[ScoreTable] = []
     pictures: list[Path] = []

@@ -95,7 +95,8 @@ def fit_and_evaluate(config: FitConfig, workdir: Path, *, resume: bool = True) -
     steps = len(data["train"]) // config.batch_size
     if not steps:
         raise UserError(
-            f"batch_size must be at most {len(data['train'])}, got {config.batch_size}."
+            "--set=batch_size must be at most the number of training judgements, "
+            f"{len(data['train'])}, got {config.batch_size}."
         )
     with open_workdir(workdir, config, resume=resume) as there, Checkpoints(workdir) as saved:
         return _fit(config, workdir, data, params, loss, steps, saved, resume=there)

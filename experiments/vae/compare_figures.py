@@ -42,11 +42,10 @@ def save_rows(path: Path, blocks: Mapping[str, Table], *, title: str, note: str)
     def draw(number: int) -> Figure:
         rows = [tile(images[:, _even(images.shape[1], number)]) for images in blocks.values()]
         canvas, tops = stack(rows)
-        figure, axes = image_figure(canvas, title=title, margin=margin)
+        figure, axes = image_figure(canvas, title=title, note=note, margin=margin)
         centres = [top + len(row) / 2 - 0.5 for top, row in zip(tops, rows, strict=True)]
         axes.set_yticks(centres, names)
         axes.set_xticks([])
-        axes.set_xlabel(note)
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
         return figure

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from experiments._common.cli import UserError, user_errors
-from experiments._common.workdir import versions
+from experiments._common.workdir import make_folder, versions
 from experiments.vae import compare_figures as pictures
 from experiments.vae import quality
 from experiments.vae.compare_table import Table
@@ -45,8 +45,7 @@ def compare(
     """
     folders = find_runs(runs)
     _check_same_data(folders)
-    with user_errors(rename={str(workdir): f"--workdir={workdir}"}):
-        workdir.mkdir(parents=True, exist_ok=True)
+    make_folder("--workdir", workdir)
 
     outcomes, reference, notes = _examine_all(folders, number, losses)
     groups = group_by_label(outcomes)
@@ -89,7 +88,7 @@ def _check_same_data(folders: Sequence[Path]) -> None:
         if config.data != configs[0].data:
             raise UserError(
                 f"--runs must have the same data, got {configs[0].data} in {folders[0]} and "
-                f"{config.data} in {folder}."
+                f"{config.data} in {folder}; name those of one data set."
             )
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import watson_jax as wj
 from experiments._common.cli import UserError, check_choice, check_numbers, user_errors
-from experiments.vae.data import DATA_NAMES
+from experiments.vae.data import DATA_NAMES, NO_FILES
 from watson_jax.losses import check_floor
 
 
@@ -78,6 +78,11 @@ class VaeConfig:
     def __post_init__(self) -> None:
         check_numbers(self)
         check_choice("--data", self.data, DATA_NAMES)
+        if self.data_dir is not None and self.data in NO_FILES:
+            raise UserError(
+                f"data_dir must not be set with --data={self.data}, got {self.data_dir}; --data=folder "
+                "takes any images, mnist and celeb_a take those."
+            )
         with user_errors(rename={"`name`": "--loss"}):
             object.__setattr__(self, "loss", wj.loss_info(self.loss).name)
             for name in ("luminance_floor", "phase_floor"):
@@ -88,8 +93,10 @@ class VaeConfig:
             "latent_size",
         ):  # fmt: skip
             _check_above_0(name, getattr(self, name))
-        for width in (*self.features, *(() if self.train_images is None else (self.train_images,))):
-            _check_above_0("features and train_images", width)
+        for width in self.features:
+            _check_above_0("features", width)
+        if self.train_images is not None:
+            _check_above_0("train_images", self.train_images)
         if len(self.features) not in (2, 3):
             raise UserError(
                 "features must be 2 values for the MNIST-VAE or 3 for the CelebA-VAE, got "

@@ -30,8 +30,8 @@ def draw(
     samples = np.asarray(
         decode(jax.random.normal(random_keys(config).samples, (number, config.latent_size)))
     )
-    shown = test[: 4 * _NUM_COLUMNS].astype(np.float32) / 255
-    shown = shown[: len(shown) // _NUM_COLUMNS * _NUM_COLUMNS]
+    columns = min(_NUM_COLUMNS, len(test))
+    shown = test[: min(4 * columns, len(test) // columns * columns)].astype(np.float32) / 255
     mean, _ = model.encode(jnp.asarray(shown))
     padded = jnp.pad(mean, ((0, number - len(mean)), (0, 0)))
     reconstructions = np.asarray(decode(padded))[: len(shown)]
@@ -43,7 +43,7 @@ def draw(
         paths["reconstructions"],
         shown,
         reconstructions,
-        columns=_NUM_COLUMNS,
+        columns=columns,
         title=f"Reconstructions: {about}",
     )
     figures.save_samples(

@@ -74,7 +74,8 @@ def read_images(config: VaeConfig) -> Images:
     Raises:
       UserError: if they are not as they should be.
     """
-    with user_errors():
+    formats = ("crop", "image_size", "color")
+    with user_errors(rename={f"{name} must": f"--set={name} must" for name in formats}):
         images = load_images(
             config.data,
             config.data_dir,
@@ -107,7 +108,10 @@ def set_up(config: VaeConfig, images: Images | None = None) -> Experiment:
         )
     steps = len(images.train) // config.batch_size
     if not steps:
-        raise UserError(f"batch_size must be at most {len(images.train)}, got {config.batch_size}.")
+        raise UserError(
+            f"--set=batch_size must be at most the number of training images, {len(images.train)}, got "
+            f"{config.batch_size}."
+        )
     optimizer, schedule = adam(config.learning_rate, halving_steps=config.halving_epochs * steps)
     learned_loss = loss.params if wj.loss_info(config.loss).trained_with_model else None
     graphdef, start = create_train_state(

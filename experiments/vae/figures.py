@@ -19,6 +19,14 @@ def tile(images: Float[np.ndarray, "rows columns height width channels"]) -> np.
     return images.swapaxes(1, 2).reshape(rows * height, columns * width, channels)
 
 
+def in_rows(
+    images: Float[np.ndarray, "number height width channels"], columns: int
+) -> Float[np.ndarray, "rows columns height width channels"]:
+    """Lays images out as a table; what is missing in the last row is white."""
+    missing = np.ones((-len(images) % columns, *images.shape[1:]), images.dtype)
+    return np.concatenate([images, missing]).reshape(-1, columns, *images.shape[1:])
+
+
 def manifold_latents(size: int) -> Float[np.ndarray, "size size 2"]:
     """A square grid of latents in [−1.5, 1.5]², the second variable growing upwards."""
     axis = np.linspace(-MANIFOLD_LIMIT, MANIFOLD_LIMIT, size, dtype=np.float32)
@@ -42,32 +50,36 @@ def save_manifold(path: Path, images: np.ndarray, *, title: str) -> None:
 def save_reconstructions(
     path: Path, data: np.ndarray, reconstructions: np.ndarray, *, columns: int, title: str
 ) -> None:
-    """Draws held-out images, `[number, height, width, channels]`, each above its reconstruction."""
+    """Draws images, `[number, height, width, channels]`, each above its reconstruction."""
     height = data.shape[1]
-    pairs = np.stack([x.reshape(-1, columns, *x.shape[1:]) for x in (data, reconstructions)], 1)
-    figure, axes = image_figure(tile(pairs.reshape(-1, *pairs.shape[2:])), title=title)
+    pairs = np.stack([in_rows(x, columns) for x in (data, reconstructions)], 1)
+    note = "images, each above its reconstruction"
+    figure, axes = image_figure(tile(pairs.reshape(-1, *pairs.shape[2:])), title=title, note=note)
     rows = 2 * len(pairs)
     axes.set_yticks((np.arange(rows) + 0.5) * height - 0.5, ["data", "VAE"] * len(pairs))
     axes.set_xticks([])
-    axes.set_xlabel("held-out images, each above its reconstruction")
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)  # a frame would show the white of the last row as images
     save_png(figure, path)
 
 
 def save_samples(path: Path, images: np.ndarray, *, columns: int, title: str) -> None:
     """Draws decoded draws from the prior, `[number, height, width, channels]`."""
-    table = images.reshape(-1, columns, *images.shape[1:])
-    figure, axes = image_figure(tile(table), title=title)
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.set_xlabel("decoded latents, drawn from the standard normal")
-    save_png(figure, path)
+    note = "decoded latents, drawn from the standard normal"
+    _save_table(path, in_rows(images, columns), title=title, note=note)
 
 
-def save_table(path: Path, table: np.ndarray, *, title: str) -> None:
-    """Draws a table of images, `[rows, columns, height, width, channels]`."""
-    figure, axes = image_figure(tile(table), title=title)
+def save_interpolations(path: Path, table: np.ndarray, *, title: str) -> None:
+    """Draws rows of latents between two images, `[rows, columns, height, width, channels]`."""
+    note = "decoded latents on the line between those of two images"
+    _save_table(path, table, title=title, note=note)
+
+
+def _save_table(path: Path, table: np.ndarray, *, title: str, note: str) -> None:
+    figure, axes = image_figure(tile(table), title=title, note=note)
     axes.set_xticks([])
     axes.set_yticks([])
+    axes.spines[:].set_visible(False)
     save_png(figure, path)
 
 

@@ -16,6 +16,7 @@ import tqdm
 from absl import flags
 
 from experiments._common import cli
+from experiments._common.workdir import make_folder
 from experiments.vae.compare_figures import save_rows
 from experiments.vae.data import DATA_NAMES, load_images
 from experiments.vae.groups import frechet_means, similar_images
@@ -51,7 +52,7 @@ def main() -> None:
     if _GROUPS.value > len(images):
         raise cli.UserError(f"--groups must be at most {len(images)}, got {_GROUPS.value}.")
     workdir = Path(_WORKDIR.value).expanduser()
-    workdir.mkdir(parents=True, exist_ok=True)
+    make_folder("--workdir", workdir)
 
     rows = []
     with tqdm.tqdm(total=len(sizes) * len(losses), unit="fit") as bar:

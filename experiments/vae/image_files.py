@@ -28,7 +28,7 @@ _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 
 CHANNELS = {"rgb": 3, "gray": 1}
 
-_VERSION = 2  # of what is cached: to be raised when something else comes out of the same files
+_VERSION = 3  # of what is cached: to be raised when something else comes out of the same files
 _DAMAGED = (
     tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError,
 )  # fmt: skip
@@ -80,7 +80,7 @@ def read_folder(path: Path, image_format: Format) -> Decoded:
 
     Folders are read in the order of names, archives in their own, in memory, without unpacking them.
     Hidden files and what is no image by its name are passed over. Images that cannot be read are left
-    out, and counted and the first of them named on stderr.
+    out, and counted and the first of them named on stderr. Transparent parts become white.
 
     Args:
       path: of the folder or archive.
@@ -108,7 +108,7 @@ def read_folder(path: Path, image_format: Format) -> Decoded:
     else:
         raise ValueError(
             f"--data_dir must be a folder, .zip or .tar(.gz) of images, got {str(path)!r}, which is "
-            "none or damaged."
+            "none of these, or damaged."
         )
     # Listing a large compressed archive takes minutes; size and time tell as much.
     identity = [str(path.resolve()), describe_file(path)]
@@ -213,7 +213,11 @@ def _decode(content: bytes, image_format: Format) -> bytes:
             box = image_format.crop
             if box[2] > image.width or box[3] > image.height:
                 raise _UnusableError(f"{image.width}x{image.height} is too small for the crop")
-        part = image.crop(box).convert("L" if image_format.color == "gray" else "RGB")
+        part = image.crop(box)
+        if part.has_transparency_data:  # else the colours that nobody sees would come out
+            part = part.convert("RGBA")
+            part = Image.alpha_composite(Image.new("RGBA", part.size, "white"), part)
+        part = part.convert("L" if image_format.color == "gray" else "RGB")
         return part.resize((image_format.image_size,) * 2, Image.Resampling.BILINEAR).tobytes()
 
 

@@ -207,6 +207,12 @@ def one_of_each(groups: Groups) -> dict[str, Outcome]:
     shown = {}
     for label, members in groups.items():
         same = [outcome for outcome in members if np.array_equal(outcome.data, first.data)]
+        shapes = ["x".join(map(str, o.data.shape[-3:])) for o in (members[0], first)]
+        if shapes[0] != shapes[1]:
+            raise UserError(
+                f"--runs must have images of one shape for one picture of all, got {shapes[0]} in "
+                f"{members[0].workdir} and {shapes[1]} in {first.workdir}."
+            )
         if not same:
             raise UserError(
                 f"--runs must hold out the same images for one picture of all; {members[0].workdir} "

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Float, UInt8
 
 from experiments._common.checkpoints import latest_step
@@ -21,6 +23,7 @@ from watson_jax.files import clause
 from watson_jax.training import TrainState, merge_model
 
 _BATCH = 250
+_ROUNDING = 1e-3  # by which images may leave [0, 1], as resized ones do
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,25 +50,38 @@ class Run:
         return self.experiment.model(self.state)
 
     def encode(
-        self, images: Float[np.ndarray, "number height width channels"]
-    ) -> Float[np.ndarray, "number latent"]:
+        self, images: Float[ArrayLike, "*batch height width channels"]
+    ) -> Float[np.ndarray, "*batch latent"]:
         """The mean latents of images in [0, 1].
 
         Raises:
           TypeError: if the images are not floating point.
+          ValueError: if they have another shape than the model's, or leave [0, 1].
         """
+        images = np.asarray(images)
         if not np.issubdtype(images.dtype, np.floating):
             raise TypeError(
                 f"`images` must be floats in [0, 1], got {images.dtype}; divide 8-bit images by 255."
             )
-        return self._in_batches(_encode, images)
+        if images.size and not (images.min() >= -_ROUNDING and images.max() <= 1 + _ROUNDING):
+            raise ValueError(
+                f"`images` must be floats in [0, 1], got {images.min():g} to {images.max():g}; divide "
+                "8-bit images by 255."
+            )
+        shape = self.experiment.images.test.shape[1:]
+        return self._in_batches(_encode, "images", images, shape, self.config.latent_size)
 
     def decode(
-        self, latents: Float[np.ndarray, "*batch latent"]
+        self, latents: Float[ArrayLike, "*batch latent"]
     ) -> Float[np.ndarray, "*batch height width channels"]:
-        """Images of latents, laid out as these are."""
-        images = self._in_batches(_decode, latents.reshape(-1, latents.shape[-1]))
-        return images.reshape(*latents.shape[:-1], *images.shape[1:])
+        """Images of latents, laid out as these are.
+
+        Raises:
+          ValueError: if there are not as many latent variables as the model has.
+        """
+        shape = self.experiment.images.test.shape[1:]
+        latents = np.asarray(latents, np.float32)
+        return self._in_batches(_decode, "latents", latents, (self.config.latent_size,), *shape)
 
     def held_out(self, most: int) -> UInt8[np.ndarray, "number height width channels"]:
         """Images that the run was not trained on, evenly spread if there are too many of them."""
@@ -74,13 +90,24 @@ class Run:
         # Not the first ones: the first half of MNIST's is easier than the second.
         return images[np.arange(number) * len(images) // number]
 
-    def _in_batches(self, compiled: Any, values: np.ndarray) -> np.ndarray:
-        # Always the same shape, which is compiled once, even for several runs of the same model.
-        short = -len(values) % _BATCH
-        padded = np.concatenate([values, np.zeros((short, *values.shape[1:]), values.dtype)])
+    def _in_batches(
+        self, compiled: Any, name: str, values: np.ndarray, shape: tuple[int, ...], *result: int
+    ) -> np.ndarray:
+        """Values `[..., *shape]` to `[..., *result]`."""
+        axes = values.ndim - len(shape)
+        if axes < 0 or values.shape[axes:] != shape:
+            raise ValueError(
+                f"`{name}` must have the shape [..., {', '.join(map(str, shape))}] for this model, got "
+                f"{values.shape}."
+            )
+        flat = values.reshape(-1, *shape)
+        # Always the same number, which is compiled once, even for several runs of the same model.
+        missing = np.zeros((-len(flat) % _BATCH, *shape), flat.dtype)
+        parts = np.concatenate([flat, missing]).reshape(-1, _BATCH, *shape)
         model = self.experiment.graphdef, self.state.params, self.state.batch_stats
-        parts = [compiled(*model, part) for part in np.split(padded, len(padded) // _BATCH)]
-        return np.concatenate(parts)[: len(values)]
+        results = [compiled(*model, part) for part in parts]
+        found = np.concatenate([np.zeros((0, *result), np.float32), *results])[: len(flat)]
+        return found.reshape(*values.shape[:axes], *result)
 
 
 def find_runs(paths: Iterable[str]) -> list[Path]:
@@ -94,9 +121,14 @@ def find_runs(paths: Iterable[str]) -> list[Path]:
         inside = sorted(file.parent for file in path.glob("*/config.json"))
         folders = [path] if (path / "config.json").is_file() else inside
         if not folders:
-            raise UserError(f"{path} holds no run: there is no config.json in it or one below.")
+            raise _no_run("--runs", path)
         found += [folder for folder in folders if folder not in found]
     return found
+
+
+def _no_run(flag: str, path: Path) -> UserError:
+    why = "has no config.json" if path.is_dir() else "does not exist"
+    return UserError(f"{flag} must be a folder that training has left, got {path}, which {why}.")
 
 
 def read_config(workdir: Path) -> VaeConfig:
@@ -107,7 +139,7 @@ def read_config(workdir: Path) -> VaeConfig:
     """
     file = workdir / "config.json"
     if not file.is_file():
-        raise UserError(f"{workdir} holds no run: there is no config.json in it.")
+        raise _no_run("--run", workdir)
     record: dict[str, Any] = {
         k: tuple(v) if isinstance(v, list) else v for k, v in read_json(file).items()
     }
@@ -117,12 +149,16 @@ def read_config(workdir: Path) -> VaeConfig:
         raise UserError(f"{file} is not that of a VAE's run ({clause(error)}).") from None
 
 
-def load_run(workdir: Path) -> Run:
+def load_run(workdir: str | os.PathLike[str]) -> Run:
     """Reads a run.
+
+    Args:
+      workdir: its folder.
 
     Raises:
       UserError: if there is none, it is damaged, or its data is not where it was.
     """
+    workdir = Path(workdir)
     config = read_config(workdir)
     rows = read_metrics(workdir)
     if not rows:

@@ -5,19 +5,24 @@
     python -m experiments.vae.sample --run=RUN --kind=reconstructions --images=a.png,b.png
     python -m experiments.vae.sample --run=RUN --number=1000 --output=samples.npy
 
-Without `--images`, interpolations and reconstructions are of held-out images of the run's data.
+Without `--images`, interpolations and reconstructions are of held-out images of the run's data. A .npy
+file has the images without the data beside them: `[number, height, width, channels]` of samples and
+reconstructions, `[rows, columns, height, width, channels]` of the others.
 
 In Python:
 
-    from pathlib import Path
     from experiments.vae.runs import load_run
 
-    run = load_run(Path("runs/digits-watson-dft"))
+    run = load_run("runs/digits-watson-dft")
     images = run.decode(latents)  # [..., latent size] to [..., height, width, channels]
     model = run.model  # a Flax module, for everything else
 """
 
+from __future__ import annotations
+
+import functools
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from absl import flags
@@ -25,13 +30,18 @@ from jaxtyping import Float
 
 from experiments._common import cli
 
+if TYPE_CHECKING:
+    from experiments.vae.runs import Run
+
 KINDS = ("samples", "interpolations", "manifold", "reconstructions")
 
 _RUN = flags.DEFINE_string("run", None, "The folder of a finished run.")
 _KIND = flags.DEFINE_string("kind", "samples", f"What to draw: one of {', '.join(KINDS)}.")
-_IMAGES = flags.DEFINE_list("images", None, "Image files of any size, for the model to encode.")
+_IMAGES = flags.DEFINE_list(
+    "images", None, "Image files of any size to reconstruct, or to draw interpolations between."
+)
 _NUMBER = flags.DEFINE_integer(
-    "number", 64, "Samples or reconstructions; rows of interpolations or of the manifold: its root.",
+    "number", None, "Samples or reconstructions, by default 64; rows of the others, by default 8.",
     lower_bound=1,
 )  # fmt: skip
 _SEED = flags.DEFINE_integer("seed", 0, "Of the samples.", lower_bound=0)
@@ -39,6 +49,7 @@ _OUTPUT = flags.DEFINE_string(
     "output", None, "A .png or .npy file; by default KIND.png in the current folder."
 )
 
+_NUMBERS = {"samples": 64, "reconstructions": 64, "interpolations": 8, "manifold": 8}
 _STEPS = 8  # images in a row of interpolations
 
 
@@ -50,68 +61,103 @@ def main() -> None:
     output = Path(_OUTPUT.value or f"{_KIND.value}.png").expanduser()
     if output.suffix not in (".png", ".npy"):
         raise cli.UserError(f"--output must end in .png or .npy, got {output}.")
+    if _IMAGES.value:
+        _check_images(_KIND.value, len(_IMAGES.value))
     # After the flags, because these imports take seconds.
+    from experiments._common.workdir import make_folder
     from experiments.vae import figures
-    from experiments.vae.quality import to_float
     from experiments.vae.runs import load_run
 
     run = load_run(Path(_RUN.value).expanduser())
-    shape = run.experiment.images.test.shape[1:]
-    side = max(1, int(_NUMBER.value**0.5))
-    rng = np.random.default_rng(_SEED.value)
-
-    if _KIND.value in ("interpolations", "reconstructions"):
-        if _IMAGES.value:
-            with cli.user_errors(rename={"`path`": "--images"}):
-                data = np.stack([_read(path, shape) for path in _IMAGES.value])
-        else:
-            wanted = 2 * side if _KIND.value == "interpolations" else _NUMBER.value
-            data = to_float(run.held_out(wanted))
+    number = _NUMBER.value or _NUMBERS[_KIND.value]
     title = f"{run.workdir.name}: {_KIND.value}"
+    latent_size = run.config.latent_size
     if _KIND.value == "samples":
-        latents = rng.standard_normal((_NUMBER.value, run.config.latent_size), np.float32)
-        table = _rows(run.decode(latents))
+        rng = np.random.default_rng(_SEED.value)
+        images = run.decode(rng.standard_normal((number, latent_size), np.float32))
+        draw = functools.partial(figures.save_samples, images=images, columns=_columns(images))
     elif _KIND.value == "manifold":
-        if run.config.latent_size != 2:
+        if latent_size != 2:
             raise cli.UserError(
-                f"--kind=manifold needs a model with 2 latent variables, this one has "
-                f"{run.config.latent_size}; use interpolations."
+                f"--kind=manifold needs a model with 2 latent variables, this one has {latent_size}; "
+                "use interpolations."
             )
-        table = run.decode(figures.manifold_latents(side))
+        images = run.decode(figures.manifold_latents(number))
+        draw = functools.partial(figures.save_manifold, images=images)
     elif _KIND.value == "reconstructions":
-        pairs = zip(_rows(data), _rows(run.decode(run.encode(data))), strict=True)
-        table = np.concatenate([np.stack(pair) for pair in pairs])  # data above reconstructions
+        data = _data(run, number)
+        images = run.decode(run.encode(data))
+        draw = functools.partial(
+            figures.save_reconstructions,
+            data=data,
+            reconstructions=images,
+            columns=_columns(images),
+        )
     else:
-        if len(data) < 2:
-            raise cli.UserError(f"--images must be at least 2 for interpolations, got {len(data)}.")
-        ends = run.encode(data[: len(data) // 2 * 2]).reshape(-1, 2, 1, run.config.latent_size)
+        ends = run.encode(_data(run, 2 * number)).reshape(-1, 2, 1, latent_size)
         share = np.linspace(0, 1, _STEPS, dtype=np.float32)[:, None]
-        table = run.decode(ends[:, 0] * (1 - share) + ends[:, 1] * share)
+        images = run.decode(ends[:, 0] * (1 - share) + ends[:, 1] * share)
+        draw = functools.partial(figures.save_interpolations, table=images)
 
-    output.parent.mkdir(parents=True, exist_ok=True)
+    make_folder("The folder of --output", output.parent)
     if output.suffix == ".npy":
-        np.save(output, table)
+        np.save(output, images)
     else:
-        figures.save_table(output, table, title=title)
-    print(f"{table.shape[0]} rows of {table.shape[1]} images: {output}")
+        draw(output, title=title)
+    *layout, _, _, _ = images.shape
+    print(f"{' x '.join(map(str, layout))} images: {output}")
 
 
-def _rows(
-    images: Float[np.ndarray, "number height width channels"],
-) -> Float[np.ndarray, "rows columns height width channels"]:
-    """Lays images out as a table about as wide as high; what is missing in the last row is white."""
-    columns = int(np.ceil(len(images) ** 0.5))
-    missing = np.ones((-len(images) % columns, *images.shape[1:]), images.dtype)
-    return np.concatenate([images, missing]).reshape(-1, columns, *images.shape[1:])
+def _check_images(kind: str, number: int) -> None:
+    """Raises a `UserError` where `--images` does not go with the other flags."""
+    if kind not in ("interpolations", "reconstructions"):
+        raise cli.UserError(
+            f"--images must go with --kind=reconstructions or interpolations, got --kind={kind}."
+        )
+    if _NUMBER.value is not None:
+        raise cli.UserError(
+            f"--number must not be set with --images, got {_NUMBER.value}; all images are drawn."
+        )
+    if kind == "interpolations" and number % 2:
+        raise cli.UserError(f"--images must be pairs for --kind=interpolations, got {number}.")
+
+
+def _data(run: Run, number: int) -> Float[np.ndarray, "number height width channels"]:
+    """The images that the flags name, or held-out ones, an even number of them if that is asked for."""
+    from experiments.vae.quality import to_float
+
+    if _IMAGES.value:
+        with cli.user_errors():
+            return np.stack(
+                [_read(path, run.experiment.images.test.shape[1:]) for path in _IMAGES.value]
+            )
+    data = to_float(run.held_out(number))
+    if _KIND.value != "interpolations":
+        return data
+    if len(data) < 2:
+        raise cli.UserError(
+            "--images must name pairs for --kind=interpolations, since only one image was held out."
+        )
+    return data[: len(data) // 2 * 2]
+
+
+def _columns(images: Float[np.ndarray, "number height width channels"]) -> int:
+    """As many as make the table about as wide as high."""
+    return int(np.ceil(len(images) ** 0.5))
 
 
 def _read(path: str, shape: tuple[int, ...]) -> Float[np.ndarray, "height width channels"]:
-    """An image file as the model takes it: the middle square, resized, grey if the model is."""
+    """An image file as the model takes it: the middle square, resized, grey if the model is.
+
+    Transparent parts become white.
+    """
     import jax
 
     from watson_jax.image_files import read_image
     from watson_jax.transforms import LUMA_WEIGHTS
 
+    if not Path(path).is_file():
+        raise cli.UserError(f"--images must be image files, got {path}, which is no file.")
     image = read_image(path)
     side = min(image.shape[:2])
     top, left = ((length - side) // 2 for length in image.shape[:2])

@@ -152,7 +152,7 @@ def train_epochs(
     mesh = devices.data_mesh()
     if config.batch_size % mesh.size:
         raise UserError(
-            f"batch_size must be a multiple of the {mesh.size} devices, got {config.batch_size}."
+            f"--set=batch_size must be a multiple of the {mesh.size} devices, got {config.batch_size}."
         )
     keys = random_keys(config)
     run_chunk = make_train_chunk(
@@ -178,6 +178,8 @@ def train_epochs(
             state, epoch_metrics = restore_checkpoint(saved, experiment, lines)
             epoch_metrics = {metric: np.array(x) for metric, x in epoch_metrics.items()}
         first_step = int(state.step)
+        if first_step == config.epochs * steps and progress:
+            tqdm.tqdm.write(f"{workdir} holds this run already, trained to its end.")
         state, loss_params = devices.put((state, experiment.loss.params), mesh)
         log = MetricsLog(workdir, lines[: first_step // steps])
         bar = tqdm.tqdm(

@@ -48,7 +48,9 @@ def test_runs_are_done_once_and_failures_again(queue, tmp_path):
     status, said = queue(lines)
     assert status == 2
     assert "ended with status 1: --name='b c' --fail" in said
-    assert said.endswith("error: 1 of the runs failed, see above; start the queue again.\n")
+    assert said.endswith(
+        "error: 1 of the runs failed, see above; mend their lines and start the queue again.\n"
+    )
     log = tmp_path / "log"
     assert log.read_text().splitlines() == ["--name=a 19", "--name=b c --fail 19", "--name=d 19"]
     log.unlink()
@@ -71,7 +73,7 @@ def test_a_stopped_run_goes_on(queue, tmp_path):
         process.send_signal(signal.SIGINT)
 
     lines = "--wait\n--name=later\n"
-    stopped = 128 + signal.SIGTERM, "Stopped. The same command continues from here.\n"
+    stopped = 128 + signal.SIGINT, "Stopped. The same command continues from here.\n"
     assert queue(lines, interrupt) == stopped
     assert not (tmp_path / "runs.txt.done").exists()
     assert queue(lines) == (0, "")

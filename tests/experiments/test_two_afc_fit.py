@@ -210,7 +210,9 @@ def test_wrong_configurations_are_one_sentence(changes, message):
 
 def test_too_few_records_for_a_batch(tmp_path):
     config = dataclasses.replace(CONFIG, batch_size=50)
-    with pytest.raises(cli.UserError, match="batch_size must be at most 10, got 50"):
+    with pytest.raises(
+        cli.UserError, match=r"batch_size must be at most .* judgements, 10, got 50"
+    ):
         fit.fit_and_evaluate(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -28,8 +28,9 @@ from experiments._common.checkpoints import Checkpoints, latest_step
 from experiments._common.cli import UserError
 from experiments._common.termination import TerminatedError
 from experiments._common.workdir import default_workdir, open_workdir, read_metrics
-from experiments.vae import data, figures, runs, sweep, train
+from experiments.vae import data, drawing, figures, runs, sweep, train
 from experiments.vae.configs import PRESETS, VaeConfig
+from experiments.vae.data import Images
 from experiments.vae.experiment import restore, set_up
 from experiments.vae.idx import read_idx
 from tests.experiments.command import assert_one_sentence, run
@@ -79,6 +80,15 @@ def test_run_leaves_pictures(finished):
         assert path.parent == workdir
         with Image.open(path) as image:
             assert min(image.size) > 200
+
+
+@pytest.mark.slow
+def test_pictures_of_few_held_out_images(finished, tmp_path):
+    images = set_up(SMOKE).images
+    experiment = set_up(SMOKE, Images(images.train[:8], images.test[:3]))
+    for path in drawing.draw(experiment, experiment.start, tmp_path, finished[1].metrics):
+        with Image.open(path) as image:
+            assert min(image.size) > 150
 
 
 @pytest.mark.slow
@@ -362,7 +372,8 @@ def test_pictures_show_every_pixel_unsmoothed(tmp_path, channels):
             expected[y, x] = table[y // 8, x // 8, y % 8, x % 8]
         expected = np.rint(expected * 255).repeat(2, 0).repeat(2, 1)
         picture = np.asarray(Image.open(path).convert("RGB"), float)
-        inner = picture[45 : 45 + 2 * height, 70 : 70 + 2 * width]
+        left = max(70, (picture.shape[1] - 2 * width) // 2)  # more than 70 where the text is wide
+        inner = picture[45 : 45 + 2 * height, left : left + 2 * width]
         # One level for Matplotlib's own rounding; the outermost pixels lie under the frame.
         assert np.abs(inner[2:-2, 2:-2] - expected[2:-2, 2:-2]).max() <= 1
 
@@ -386,22 +397,26 @@ WRONG_FLAGS = [
     (["--loss=watson-dtf"], "--loss must be one of"),
     (["--weights=inital"], "--weights must be"),
     (["--epochs=many"], "--epochs must be a whole number, got 'many'."),
-    (["--epochs=0"], "epochs must be above 0, got 0."),
-    (["--set=bath_size=3"], "did you mean 'batch_size'?"),
+    (["--epochs=0"], "--epochs must be above 0, got 0."),
+    (["--processes=x"], "--processes must be an integer, got 'x'."),
+    (["--set=hidden=0"], "--set=hidden must be above 0, got 0."),
+    (["--set=bath_size=3"], "got 'bath_size'; did you mean 'batch_size'?"),
     (["--set=features=8"], "or 3 for the CelebA-VAE, got 8."),
-    (["--set=image_size=40"], "image_size must not be set with --data=digits, got 40."),
+    (["--set=image_size=40"], "--set=image_size must not be set with --data=digits, got 40."),
     (["--data=photos", "--set=image_size=50"], "multiples of 4 for CelebAVAE, got (50, 50, 3)."),
     (["--set=batch_size"], "--set needs field=value"),
-    (["--set=batch_size=9999"], "batch_size must be at most 1536, got 9999."),
-    (["--set=learning_rate=inf"], "learning_rate must be finite, got inf."),
-    (["--seed=99999999999999999999"], "seed must be below 2**31, got 99999999999999999999."),
+    (["--set=batch_size=9999"], "must be at most the number of training images, 1536, got 9999."),
+    (["--set=learning_rate=inf"], "--set=learning_rate must be finite, got inf."),
+    (["--seed=99999999999999999999"], "--seed must be below 2**31, got 99999999999999999999."),
     (["--loss="], "--loss must have a value, got none; leave it out for its default."),
     (["--processes=2"], "--coordinator must be given with --processes and --process, got none."),
     (["--sed=3"], "Unknown command line flag 'sed'"),
     (["now"], "Unexpected argument 'now'"),
+    (["--data_dir=faces"], "--data_dir must not be set with --data=digits, got faces;"),
     (["--data=mnist", "--data_dir=nowhere"], "a folder with MNIST, got 'nowhere'"),
     (["--data=mnist", "--data_dir=."], "--data_dir must hold"),
     (["--workdir=a_file/run"], "--workdir=a_file/run"),
+    (["--workdir=a_file"], "--workdir must be a folder, got a_file, which is a file."),
 ]  # fmt: skip
 
 
@@ -410,7 +425,7 @@ def test_wrong_flags_are_one_sentence(tmp_path):
     (tmp_path / "a_file").write_text("")
     assert_one_sentence("experiments.vae.main", WRONG_FLAGS, cwd=tmp_path)
     done = run("experiments.vae.main", "--epochs=0", cwd=tmp_path)  # and as users start it
-    assert (done.returncode, done.stderr) == (2, "error: epochs must be above 0, got 0.\n")
+    assert (done.returncode, done.stderr) == (2, "error: --epochs must be above 0, got 0.\n")
 
 
 @pytest.mark.parametrize("changes", [
@@ -433,7 +448,7 @@ def test_a_flag_without_a_value_is_a_mistake(define):
     values(["program", "--sweep="])
     with pytest.raises(UserError, match=r"^--sweep must have a value, got none; leave it out"):
         cli.check_given(values)
-    with pytest.raises(UserError, match=r"^--set weights must have a value"):
+    with pytest.raises(UserError, match=r"^--set=weights must have a value"):
         cli.override(SMOKE, cli.split_assignments("--set", ["weights="]))
 
 

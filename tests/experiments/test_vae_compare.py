@@ -30,6 +30,7 @@ from experiments.vae import (
 from experiments.vae.configs import PRESETS, VaeConfig
 from experiments.vae.idx import read_idx
 from tests.experiments.command import assert_one_sentence, run_each
+from tests.test_docs import NEEDS_RUN, PAGES, blocks
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:orbax")
 
@@ -276,8 +277,32 @@ def test_run_is_read_back(finished):
     np.testing.assert_array_equal(held_out[1], run.experiment.images.test[26])
     assert len(run.held_out(1000)) == 261
     assert run.encode(quality.to_float(held_out)).shape == (10, 2)
+    one, none = np.zeros((32, 32, 1)), np.zeros((0, 2))
+    assert run.encode(one).shape == (2,)
+    assert run.decode([[0, 0], [1, 1]]).shape == (2, 32, 32, 1)
+    assert run.decode(none).shape == (0, 32, 32, 1)
     with pytest.raises(TypeError, match=r"floats in \[0, 1\], got uint8; divide"):
         run.encode(held_out)
+    with pytest.raises(ValueError, match=r"floats in \[0, 1\], got 0 to 255; divide"):
+        run.encode(held_out.astype(np.float32))
+    with pytest.raises(ValueError, match=r"floats in \[0, 1\], got nan"):
+        run.encode(one + np.nan)
+    with pytest.raises(ValueError, match=r"`images` must have the shape \[\.\.\., 32, 32, 1\]"):
+        run.encode(one[:16])
+    with pytest.raises(ValueError, match=r"`latents` must have the shape .* got \(3, 5\)\."):
+        run.decode(np.zeros((3, 5)))
+
+
+@pytest.mark.slow
+def test_the_docs_use_a_run(finished, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(finished / "a", "runs/digits-watson-dft")
+    found = {}
+    for _, note, code in blocks(PAGES["docs/experiments.md"], "python"):
+        if note == NEEDS_RUN:
+            exec(code, found)
+    assert found["latents"].shape == (5, 2)
+    assert found["images"].shape == (5, 32, 32, 1)
 
 
 @pytest.mark.slow
@@ -329,7 +354,7 @@ def test_damaged_runs_are_one_sentence(finished, tmp_path, damage, sentence):
 
 @pytest.mark.slow
 def test_runs_that_do_not_go_together(finished, tmp_path):
-    with pytest.raises(UserError, match="holds no run"):
+    with pytest.raises(UserError, match=r"^--runs must be a folder .* has no config\.json\.$"):
         runs.find_runs([str(tmp_path)])
     assert runs.find_runs([str(finished), str(finished / "a")]) == [finished / n for n in "abc"]
     shutil.copytree(finished / "a", tmp_path / "run")
@@ -343,7 +368,11 @@ def test_runs_that_do_not_go_together(finished, tmp_path):
 def test_wrong_flags_are_one_sentence(tmp_path):
     cases = [
         ([], "--runs must name folders of finished runs, got none."),
-        (["--runs=nowhere"], "nowhere holds no run"),
+        (
+            ["--runs=nowhere"],
+            "--runs must be a folder that training has left, got nowhere, which does not exist.",
+        ),
+        (["--number=10"], "--number must be an integer of at least 64, got '10'."),
     ]
     assert_one_sentence("experiments.vae.compare", cases, cwd=tmp_path)
 
@@ -352,15 +381,23 @@ def test_wrong_flags_are_one_sentence(tmp_path):
 def test_samples_of_a_finished_run(finished, tmp_path):
     own = tmp_path / "own.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)).save(own)
-    common = (f"--run={finished / 'a'}", "--number=5", "--output=x.npy")
+    run = f"--run={finished / 'a'}"
+    common = (run, "--number=5", "--output=x.npy")
     cases = {
-        "samples": ([*common], (2, 3, 32, 32, 1)),
-        "manifold": ([*common, "--kind=manifold"], (2, 2, 32, 32, 1)),
-        "interpolations": ([*common, "--kind=interpolations"], (2, 8, 32, 32, 1)),
-        "own": ([*common, "--kind=reconstructions", f"--images={own}"], (2, 1, 32, 32, 1)),
-        "picture": ([common[0], "--kind=reconstructions"], None),
+        "samples": ([*common], (5, 32, 32, 1)),
+        "manifold": ([*common, "--kind=manifold"], (5, 5, 32, 32, 1)),
+        "interpolations": ([*common, "--kind=interpolations"], (5, 8, 32, 32, 1)),
+        "own": (
+            [run, "--output=x.npy", "--kind=reconstructions", f"--images={own}"],
+            (1, 32, 32, 1),
+        ),
+        "picture": ([run, "--kind=reconstructions", "--number=5"], None),
         "wrong": (["--run=nowhere"], None),
-        "kind": ([common[0], "--kind=sample"], None),
+        "kind": ([run, "--kind=sample"], None),
+        "images": ([run, f"--images={own}"], None),
+        "pairs": ([run, "--kind=interpolations", f"--images={own},{own},{own}"], None),
+        "number": ([run, "--kind=reconstructions", f"--images={own}", "--number=1"], None),
+        "file": ([run, "--kind=reconstructions", "--images=none.png"], None),
     }
     commands = [arguments for arguments, _ in cases.values()]
     done = run_each("experiments.vae.sample", commands, cwd=tmp_path)
@@ -368,11 +405,20 @@ def test_samples_of_a_finished_run(finished, tmp_path):
     for name, (_, shape) in cases.items():
         if shape:
             assert found[name].returncode == 0, found[name].stderr
-            assert found[name].stdout == f"{shape[0]} rows of {shape[1]} images: x.npy\n"
+            layout = " x ".join(map(str, shape[:-3]))
+            assert found[name].stdout == f"{layout} images: x.npy\n"
     assert found["picture"].returncode == 0
     with Image.open(tmp_path / "reconstructions.png") as picture:
         assert min(picture.size) > 200
-    assert found["wrong"].stderr == "error: nowhere holds no run: there is no config.json in it.\n"
+    sentences = {
+        "wrong": "--run must be a folder that training has left, got nowhere, which does not exist.",
+        "images": "--images must go with --kind=reconstructions or interpolations, got --kind=samples.",
+        "pairs": "--images must be pairs for --kind=interpolations, got 3.",
+        "number": "--number must not be set with --images, got 1; all images are drawn.",
+        "file": "--images must be image files, got none.png, which is no file.",
+    }
+    for name, text in sentences.items():
+        assert found[name].stderr == f"error: {text}\n"
     assert "did you mean 'samples'" in found["kind"].stderr
     images = np.load(tmp_path / "x.npy")  # of the last case that writes it
     assert images.shape == cases["own"][1]

@@ -39,6 +39,8 @@ def encoded(image, kind="png", **options):
 
 
 def expected(image, box, size=64, mode="RGB"):
+    if image.mode == "RGBA":
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     part = image.convert(mode).crop(box).resize((size, size), Image.Resampling.BILINEAR)
     return np.asarray(part).reshape(size, size, -1)
 
@@ -216,8 +218,8 @@ def test_what_holds_no_images_is_one_sentence_and_leaves_nothing(tmp_path, cache
         "empty": "at least 2 usable images, got 0 in '.*empty': looked for .bmp, .gif",
         "around": r"no images but an archive; if they are in it, name '.*around/sub/faces.tar.gz'\.",
         "few": r"at least 2 usable images, got 1 in '.*few': not 0.png \(no readable image\)\.",
-        "text.tar": "which is none or damaged",
-        "cut.zip": "which is none or damaged",
+        "text.tar": "which is none of these, or damaged",
+        "cut.zip": "which is none of these, or damaged",
         "cut.tar": r"cut.tar is damaged or cut short \(.*\); fetch",
         "between.tar": r"between.tar is damaged or cut short \(it does not end",
         "cut.tar.gz": r"cut.tar.gz is damaged or cut short \(",

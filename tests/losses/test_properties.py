@@ -67,7 +67,9 @@ def test_any_parameters(name, floors, seed, spread, low, high, contrast):
     # Files with a smaller exponent are refused. Where thresholds are apart by more than e^9 as well, the
     # distance reaches 1e27, and float32 does not hold its gradient.
     least = np.float32(0.1 if spread <= 3 else 0.5)
-    params = dataclasses.replace(params, pooling_exponent=np.maximum(params.pooling_exponent, least))
+    params = dataclasses.replace(
+        params, pooling_exponent=np.maximum(params.pooling_exponent, least)
+    )
     image = np.float32(low) + np.float32(high - low) * noise(seed, 16, 16, 3)
     other = image + np.float32(contrast) * (noise(seed + 1, 16, 16, 3) - np.float32(0.5))
     value, gradients = run(params, image, other)
