@@ -37,7 +37,7 @@ def run_all(path: Path, program: str) -> int:
     """Runs what `path` lists and is not done; returns how many runs failed."""
     failed: set[str] = set()
     if _next_line(path, failed) is None:
-        print(f"Nothing is left to do: {path} lists no run that {_done(path).name} does not.")
+        print(f"Nothing is left to do: all runs of {path} are in {_done(path)}.", file=sys.stderr)
     while line := _next_line(path, failed):
         print(f"{program} {line}", flush=True)
         status, request = _run([sys.executable, "-m", program, *_arguments(line)])
@@ -108,7 +108,8 @@ def main() -> None:
         raise cli.UserError(f"--runs={path} is in use by another queue; stop that first.") from None
     if failed:
         raise cli.UserError(
-            f"{failed} of the runs failed, see above; mend their lines and start the queue again."
+            f"{failed} of the runs failed, for the reasons above; start the queue again once these are "
+            "gone."
         )
 
 

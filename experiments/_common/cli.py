@@ -88,11 +88,9 @@ def override(config: Config, assignments: Sequence[tuple[str, str, str]]) -> Con
     try:
         return dataclasses.replace(config, **values)  # type: ignore[type-var]
     except UserError as error:
-        field, space, rest = str(error).partition(" ")
-        if field not in types:
-            raise
-        flag = f"--{field}" if field in flags.FLAGS else f"--set={field}"
-        raise UserError(flag + space + rest) from None
+        flag_of = {field: flag for flag, field, _ in assignments}
+        name, space, rest = str(error).partition(" ")
+        raise UserError(flag_of.get(name.strip("`"), name) + space + rest) from None
 
 
 def split_assignments(flag: str, texts: Iterable[str]) -> list[tuple[str, str, str]]:
@@ -178,7 +176,7 @@ def _of_flags(text: str) -> str:
         return text
     name, value = found.groups()
     wanted = flags.FLAGS[name].parser.syntactic_help.replace("integer >=", "an integer of at least")
-    return f"--{name} must be {wanted}, got {value!r}."
+    return f"--{name} must be {wanted}, got {value!r}." if wanted else text
 
 
 def _exit(text: str, *, status: int = 2) -> NoReturn:

@@ -18,7 +18,7 @@ COLORS = (
     "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#555555", "#F0E442",
 )  # fmt: skip
 
-_TITLE_LETTER, _NOTE_LETTER = 9, 8  # pixels, on average, of a title and of a note
+_TITLE_LETTER, _NOTE_LETTER = 10, 9  # pixels, on average, of a title and of a note
 _PNG = {"optimize": True}
 
 

@@ -68,10 +68,12 @@ def make_folder(flag: str, folder: Path) -> None:
     Raises:
       UserError: if that is not possible.
     """
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{flag} must be a folder, got {folder}, which is a file.")
-    with user_errors(rename={str(folder): f"{flag}={folder}"}):
+    try:
         folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{flag} must be a folder, or where one can be made, got {folder} ({error.strerror})."
+        ) from None
 
 
 def read_json(file: Path) -> dict[str, Any]:

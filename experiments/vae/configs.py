@@ -80,8 +80,8 @@ class VaeConfig:
         check_choice("--data", self.data, DATA_NAMES)
         if self.data_dir is not None and self.data in NO_FILES:
             raise UserError(
-                f"data_dir must not be set with --data={self.data}, got {self.data_dir}; --data=folder "
-                "takes any images, mnist and celeb_a take those."
+                f"data_dir must not be set with --data={self.data}, got {self.data_dir}; use "
+                "--data=folder for images of any kind, or --data=mnist or celeb_a."
             )
         with user_errors(rename={"`name`": "--loss"}):
             object.__setattr__(self, "loss", wj.loss_info(self.loss).name)

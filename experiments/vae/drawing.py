@@ -31,7 +31,7 @@ def draw(
         decode(jax.random.normal(random_keys(config).samples, (number, config.latent_size)))
     )
     columns = min(_NUM_COLUMNS, len(test))
-    shown = test[: min(4 * columns, len(test) // columns * columns)].astype(np.float32) / 255
+    shown = test[: 4 * columns].astype(np.float32) / 255
     mean, _ = model.encode(jnp.asarray(shown))
     padded = jnp.pad(mean, ((0, number - len(mean)), (0, 0)))
     reconstructions = np.asarray(decode(padded))[: len(shown)]

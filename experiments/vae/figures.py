@@ -37,9 +37,9 @@ def save_manifold(path: Path, images: np.ndarray, *, title: str) -> None:
     """Draws decoded `manifold_latents`, `[size, size, height, width, 1]`, with latent axes."""
     figure, axes = image_figure(tile(images), title=title)
     size, cell = images.shape[0], images.shape[2]
-    ticks = np.linspace(0, size - 1, 7)
-    centres = (ticks + 0.5) * cell - 0.5
-    labels = [f"{t:g}" for t in np.linspace(-MANIFOLD_LIMIT, MANIFOLD_LIMIT, 7)]
+    number = min(7, size)
+    centres = (np.linspace(0, size - 1, number) + 0.5) * cell - 0.5
+    labels = [f"{t:g}" for t in np.linspace(-MANIFOLD_LIMIT, MANIFOLD_LIMIT, number)]
     axes.set_xticks(centres, labels)
     axes.set_yticks(centres, labels[::-1])
     axes.set_xlabel("latent variable 1")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Float, UInt8
@@ -23,7 +24,7 @@ from watson_jax.files import clause
 from watson_jax.training import TrainState, merge_model
 
 _BATCH = 250
-_ROUNDING = 1e-3  # by which images may leave [0, 1], as resized ones do
+_ROUNDING = 1e-3  # by which images may leave [0, 1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Run:
           ValueError: if they have another shape than the model's, or leave [0, 1].
         """
         images = np.asarray(images)
-        if not np.issubdtype(images.dtype, np.floating):
+        if not jnp.issubdtype(images.dtype, jnp.floating):
             raise TypeError(
                 f"`images` must be floats in [0, 1], got {images.dtype}; divide 8-bit images by 255."
             )
@@ -69,7 +70,7 @@ class Run:
                 "8-bit images by 255."
             )
         shape = self.experiment.images.test.shape[1:]
-        return self._in_batches(_encode, "images", images, shape, self.config.latent_size)
+        return self._in_batches(_encode, "images", images, shape)
 
     def decode(
         self, latents: Float[ArrayLike, "*batch latent"]
@@ -79,9 +80,8 @@ class Run:
         Raises:
           ValueError: if there are not as many latent variables as the model has.
         """
-        shape = self.experiment.images.test.shape[1:]
         latents = np.asarray(latents, np.float32)
-        return self._in_batches(_decode, "latents", latents, (self.config.latent_size,), *shape)
+        return self._in_batches(_decode, "latents", latents, (self.config.latent_size,))
 
     def held_out(self, most: int) -> UInt8[np.ndarray, "number height width channels"]:
         """Images that the run was not trained on, evenly spread if there are too many of them."""
@@ -91,9 +91,8 @@ class Run:
         return images[np.arange(number) * len(images) // number]
 
     def _in_batches(
-        self, compiled: Any, name: str, values: np.ndarray, shape: tuple[int, ...], *result: int
+        self, compiled: Any, name: str, values: np.ndarray, shape: tuple[int, ...]
     ) -> np.ndarray:
-        """Values `[..., *shape]` to `[..., *result]`."""
         axes = values.ndim - len(shape)
         if axes < 0 or values.shape[axes:] != shape:
             raise ValueError(
@@ -102,12 +101,12 @@ class Run:
             )
         flat = values.reshape(-1, *shape)
         # Always the same number, which is compiled once, even for several runs of the same model.
-        missing = np.zeros((-len(flat) % _BATCH, *shape), flat.dtype)
-        parts = np.concatenate([flat, missing]).reshape(-1, _BATCH, *shape)
+        batches = max(1, -(-len(flat) // _BATCH))
+        missing = np.zeros((batches * _BATCH - len(flat), *shape), flat.dtype)
+        parts = np.concatenate([flat, missing]).reshape(batches, _BATCH, *shape)
         model = self.experiment.graphdef, self.state.params, self.state.batch_stats
-        results = [compiled(*model, part) for part in parts]
-        found = np.concatenate([np.zeros((0, *result), np.float32), *results])[: len(flat)]
-        return found.reshape(*values.shape[:axes], *result)
+        found = np.concatenate([compiled(*model, part) for part in parts])[: len(flat)]
+        return found.reshape(*values.shape[:axes], *found.shape[1:])
 
 
 def find_runs(paths: Iterable[str]) -> list[Path]:
@@ -127,7 +126,7 @@ def find_runs(paths: Iterable[str]) -> list[Path]:
 
 
 def _no_run(flag: str, path: Path) -> UserError:
-    why = "has no config.json" if path.is_dir() else "does not exist"
+    why = "has no config.json" if path.exists() else "does not exist"
     return UserError(f"{flag} must be a folder that training has left, got {path}, which {why}.")
 
 
@@ -158,7 +157,7 @@ def load_run(workdir: str | os.PathLike[str]) -> Run:
     Raises:
       UserError: if there is none, it is damaged, or its data is not where it was.
     """
-    workdir = Path(workdir)
+    workdir = Path(workdir).expanduser()
     config = read_config(workdir)
     rows = read_metrics(workdir)
     if not rows:

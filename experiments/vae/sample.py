@@ -61,8 +61,7 @@ def main() -> None:
     output = Path(_OUTPUT.value or f"{_KIND.value}.png").expanduser()
     if output.suffix not in (".png", ".npy"):
         raise cli.UserError(f"--output must end in .png or .npy, got {output}.")
-    if _IMAGES.value:
-        _check_images(_KIND.value, len(_IMAGES.value))
+    _check_images()
     # After the flags, because these imports take seconds.
     from experiments._common.workdir import make_folder
     from experiments.vae import figures
@@ -94,7 +93,12 @@ def main() -> None:
             columns=_columns(images),
         )
     else:
-        ends = run.encode(_data(run, 2 * number)).reshape(-1, 2, 1, latent_size)
+        data = _data(run, 2 * number)
+        if len(data) < 2:
+            raise cli.UserError(
+                "--images must name pairs for --kind=interpolations, since only one image was held out."
+            )
+        ends = run.encode(data[: len(data) // 2 * 2]).reshape(-1, 2, 1, latent_size)
         share = np.linspace(0, 1, _STEPS, dtype=np.float32)[:, None]
         images = run.decode(ends[:, 0] * (1 - share) + ends[:, 1] * share)
         draw = functools.partial(figures.save_interpolations, table=images)
@@ -108,8 +112,11 @@ def main() -> None:
     print(f"{' x '.join(map(str, layout))} images: {output}")
 
 
-def _check_images(kind: str, number: int) -> None:
+def _check_images() -> None:
     """Raises a `UserError` where `--images` does not go with the other flags."""
+    kind = _KIND.value
+    if not _IMAGES.value:
+        return
     if kind not in ("interpolations", "reconstructions"):
         raise cli.UserError(
             f"--images must go with --kind=reconstructions or interpolations, got --kind={kind}."
@@ -118,12 +125,14 @@ def _check_images(kind: str, number: int) -> None:
         raise cli.UserError(
             f"--number must not be set with --images, got {_NUMBER.value}; all images are drawn."
         )
-    if kind == "interpolations" and number % 2:
-        raise cli.UserError(f"--images must be pairs for --kind=interpolations, got {number}.")
+    if kind == "interpolations" and len(_IMAGES.value) % 2:
+        raise cli.UserError(
+            f"--images must be pairs for --kind=interpolations, got {len(_IMAGES.value)}."
+        )
 
 
 def _data(run: Run, number: int) -> Float[np.ndarray, "number height width channels"]:
-    """The images that the flags name, or held-out ones, an even number of them if that is asked for."""
+    """The images that `--images` names, or held-out ones."""
     from experiments.vae.quality import to_float
 
     if _IMAGES.value:
@@ -131,14 +140,7 @@ def _data(run: Run, number: int) -> Float[np.ndarray, "number height width chann
             return np.stack(
                 [_read(path, run.experiment.images.test.shape[1:]) for path in _IMAGES.value]
             )
-    data = to_float(run.held_out(number))
-    if _KIND.value != "interpolations":
-        return data
-    if len(data) < 2:
-        raise cli.UserError(
-            "--images must name pairs for --kind=interpolations, since only one image was held out."
-        )
-    return data[: len(data) // 2 * 2]
+    return to_float(run.held_out(number))
 
 
 def _columns(images: Float[np.ndarray, "number height width channels"]) -> int:
@@ -156,9 +158,10 @@ def _read(path: str, shape: tuple[int, ...]) -> Float[np.ndarray, "height width 
     from watson_jax.image_files import read_image
     from watson_jax.transforms import LUMA_WEIGHTS
 
-    if not Path(path).is_file():
+    file = Path(path).expanduser()
+    if not file.is_file():
         raise cli.UserError(f"--images must be image files, got {path}, which is no file.")
-    image = read_image(path)
+    image = read_image(file)
     side = min(image.shape[:2])
     top, left = ((length - side) // 2 for length in image.shape[:2])
     square = image[top : top + side, left : left + side]

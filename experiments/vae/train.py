@@ -178,7 +178,7 @@ def train_epochs(
             state, epoch_metrics = restore_checkpoint(saved, experiment, lines)
             epoch_metrics = {metric: np.array(x) for metric, x in epoch_metrics.items()}
         first_step = int(state.step)
-        if first_step == config.epochs * steps and progress:
+        if first_step == config.epochs * steps and progress and devices.is_first_process():
             tqdm.tqdm.write(f"{workdir} holds this run already, trained to its end.")
         state, loss_params = devices.put((state, experiment.loss.params), mesh)
         log = MetricsLog(workdir, lines[: first_step // steps])

@@ -49,13 +49,15 @@ def test_runs_are_done_once_and_failures_again(queue, tmp_path):
     assert status == 2
     assert "ended with status 1: --name='b c' --fail" in said
     assert said.endswith(
-        "error: 1 of the runs failed, see above; mend their lines and start the queue again.\n"
+        "1 of the runs failed, for the reasons above; start the queue again once these are gone.\n"
     )
     log = tmp_path / "log"
     assert log.read_text().splitlines() == ["--name=a 19", "--name=b c --fail 19", "--name=d 19"]
     log.unlink()
     assert queue(lines.replace(" --fail", "")) == (0, "")
     assert log.read_text().splitlines() == ["--name=b c 19"]
+    said = "Nothing is left to do: all runs of runs.txt are in runs.txt.done.\n"
+    assert queue(lines.replace(" --fail", "")) == (0, said)
 
 
 def test_a_line_without_an_end_is_one_sentence(queue):

@@ -415,8 +415,11 @@ WRONG_FLAGS = [
     (["--data_dir=faces"], "--data_dir must not be set with --data=digits, got faces;"),
     (["--data=mnist", "--data_dir=nowhere"], "a folder with MNIST, got 'nowhere'"),
     (["--data=mnist", "--data_dir=."], "--data_dir must hold"),
-    (["--workdir=a_file/run"], "--workdir=a_file/run"),
-    (["--workdir=a_file"], "--workdir must be a folder, got a_file, which is a file."),
+    (["--workdir=a_file/run"], "got a_file/run (Not a directory)."),
+    (["--resume=maybe"], "flag --resume=maybe: "),
+    (["--sweep=inf"], "--sweep must be finite, got inf."),
+    (["--set=phase_floor=-1"], "--set=phase_floor must"),
+    (["--workdir=a_file"], "--workdir must be a folder, or where one can be made, got a_file (File"),
 ]  # fmt: skip
 
 

@@ -382,13 +382,16 @@ def test_samples_of_a_finished_run(finished, tmp_path):
     own = tmp_path / "own.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)).save(own)
     run = f"--run={finished / 'a'}"
-    common = (run, "--number=5", "--output=x.npy")
+    five = (run, "--number=5")
     cases = {
-        "samples": ([*common], (5, 32, 32, 1)),
-        "manifold": ([*common, "--kind=manifold"], (5, 5, 32, 32, 1)),
-        "interpolations": ([*common, "--kind=interpolations"], (5, 8, 32, 32, 1)),
+        "samples": ([*five, "--output=samples.npy"], (5, 32, 32, 1)),
+        "manifold": ([*five, "--kind=manifold", "--output=manifold.npy"], (5, 5, 32, 32, 1)),
+        "interpolations": (
+            [*five, "--kind=interpolations", "--output=interpolations.npy"],
+            (5, 8, 32, 32, 1),
+        ),
         "own": (
-            [run, "--output=x.npy", "--kind=reconstructions", f"--images={own}"],
+            [run, "--kind=reconstructions", f"--images={own}", "--output=own.npy"],
             (1, 32, 32, 1),
         ),
         "picture": ([run, "--kind=reconstructions", "--number=5"], None),
@@ -406,7 +409,10 @@ def test_samples_of_a_finished_run(finished, tmp_path):
         if shape:
             assert found[name].returncode == 0, found[name].stderr
             layout = " x ".join(map(str, shape[:-3]))
-            assert found[name].stdout == f"{layout} images: x.npy\n"
+            assert found[name].stdout == f"{layout} images: {name}.npy\n"
+            images = np.load(tmp_path / f"{name}.npy")
+            assert images.shape == shape
+            assert np.all((images > 0) & (images < 1))  # none is filled up with white
     assert found["picture"].returncode == 0
     with Image.open(tmp_path / "reconstructions.png") as picture:
         assert min(picture.size) > 200
@@ -420,6 +426,3 @@ def test_samples_of_a_finished_run(finished, tmp_path):
     for name, text in sentences.items():
         assert found[name].stderr == f"error: {text}\n"
     assert "did you mean 'samples'" in found["kind"].stderr
-    images = np.load(tmp_path / "x.npy")  # of the last case that writes it
-    assert images.shape == cases["own"][1]
-    assert np.all((images >= 0) & (images <= 1))

@@ -137,6 +137,13 @@ def test_archives_are_read_like_folders_and_never_unpacked(name, write, tmp_path
     assert {p for p in tmp_path.rglob("*") if cache not in p.parents} == before
 
 
+def test_transparent_parts_become_white(tmp_path):
+    palette = Image.new("P", (8, 8))  # all of it is colour 0, black
+    contents = {f"{i}.png": encoded(palette, transparency=0) for i in range(2)}
+    images = data.load_images("folder", write_folder(tmp_path, contents))
+    assert np.all(images.train == 255)
+
+
 def test_crop_size_and_color_are_those_asked_for(tmp_path):
     sideways = Image.Exif()
     sideways[0x0112] = 6  # the camera was held so that the top is to the right

@@ -64,7 +64,7 @@ def test_any_parameters(name, floors, seed, spread, low, high, contrast):
     leaves, structure = jax.tree.flatten(params)
     drawn = [x + np.float32(spread) * rng.standard_normal(x.shape, np.float32) for x in leaves]
     params = jax.tree.unflatten(structure, drawn)
-    # Files with a smaller exponent are refused. Where thresholds are apart by more than e^9 as well, the
+    # Files with a smaller exponent are refused. Where thresholds are apart by e^20 as well, the
     # distance reaches 1e27, and float32 does not hold its gradient.
     least = np.float32(0.1 if spread <= 3 else 0.5)
     params = dataclasses.replace(

@@ -6,6 +6,7 @@ Each works on arrays of any shape; `formula.py` puts them together.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -57,7 +58,9 @@ def luminance_masking(
     thresholds, dc, mean_dc, exponent = map(jnp.asarray, (thresholds, dc, mean_dc, exponent))
     # A quotient's derivative has the square of the mean, 1e-20 on black, which can leave float32.
     log_ratio = jnp.log(dc + EPSILON) - jnp.log(mean_dc + EPSILON)
-    return thresholds * jnp.exp(exponent * jnp.maximum(log_ratio, jnp.log(floor)))
+    if floor:
+        log_ratio = jnp.maximum(log_ratio, math.log(floor))
+    return thresholds * jnp.exp(exponent * log_ratio)
 
 
 def smooth_maximum(
