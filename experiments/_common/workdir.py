@@ -72,7 +72,7 @@ def make_folder(flag: str, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(
-            f"{flag} must be a folder, or where one can be made, got {folder} ({error.strerror})."
+            f"{flag} must be a folder that exists or can be made, got {folder} ({error.strerror})."
         ) from None
 
 

@@ -27,7 +27,7 @@ _FORMATS = {
     "folder": image_files.Format(),
 }
 DATA_NAMES = tuple(_FORMATS)
-NO_FILES = ("digits", "photos")
+NO_FILES = ("digits", "photos")  # their images come with the libraries
 
 NUM_TRAIN_DIGITS = 1536  # twelve batches of 128; the other 261 are held out
 _NUM_PATCHES = {"train": 4096, "test": 512}

@@ -67,7 +67,7 @@ def main() -> None:
     from experiments.vae import figures
     from experiments.vae.runs import load_run
 
-    run = load_run(Path(_RUN.value).expanduser())
+    run = load_run(_RUN.value)
     number = _NUMBER.value or _NUMBERS[_KIND.value]
     title = f"{run.workdir.name}: {_KIND.value}"
     latent_size = run.config.latent_size
@@ -103,7 +103,7 @@ def main() -> None:
         images = run.decode(ends[:, 0] * (1 - share) + ends[:, 1] * share)
         draw = functools.partial(figures.save_interpolations, table=images)
 
-    make_folder("The folder of --output", output.parent)
+    make_folder("The parent of --output", output.parent)
     if output.suffix == ".npy":
         np.save(output, images)
     else:
@@ -136,10 +136,8 @@ def _data(run: Run, number: int) -> Float[np.ndarray, "number height width chann
     from experiments.vae.quality import to_float
 
     if _IMAGES.value:
-        with cli.user_errors():
-            return np.stack(
-                [_read(path, run.experiment.images.test.shape[1:]) for path in _IMAGES.value]
-            )
+        shape = run.experiment.images.test.shape[1:]
+        return np.stack([_read(path, shape) for path in _IMAGES.value])
     return to_float(run.held_out(number))
 
 
@@ -161,7 +159,8 @@ def _read(path: str, shape: tuple[int, ...]) -> Float[np.ndarray, "height width 
     file = Path(path).expanduser()
     if not file.is_file():
         raise cli.UserError(f"--images must be image files, got {path}, which is no file.")
-    image = read_image(file)
+    with cli.user_errors(rename={str(file): f"--images={path}"}):
+        image = read_image(file)
     side = min(image.shape[:2])
     top, left = ((length - side) // 2 for length in image.shape[:2])
     square = image[top : top + side, left : left + side]

@@ -419,7 +419,7 @@ WRONG_FLAGS = [
     (["--resume=maybe"], "flag --resume=maybe: "),
     (["--sweep=inf"], "--sweep must be finite, got inf."),
     (["--set=phase_floor=-1"], "--set=phase_floor must"),
-    (["--workdir=a_file"], "--workdir must be a folder, or where one can be made, got a_file (File"),
+    (["--workdir=a_file"], "--workdir must be a folder that exists or can be made, got a_file (File"),
 ]  # fmt: skip
 
 

@@ -381,6 +381,7 @@ def test_wrong_flags_are_one_sentence(tmp_path):
 def test_samples_of_a_finished_run(finished, tmp_path):
     own = tmp_path / "own.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)).save(own)
+    (tmp_path / "text.png").write_text("no image")
     run = f"--run={finished / 'a'}"
     five = (run, "--number=5")
     cases = {
@@ -401,6 +402,7 @@ def test_samples_of_a_finished_run(finished, tmp_path):
         "pairs": ([run, "--kind=interpolations", f"--images={own},{own},{own}"], None),
         "number": ([run, "--kind=reconstructions", f"--images={own}", "--number=1"], None),
         "file": ([run, "--kind=reconstructions", "--images=none.png"], None),
+        "text": ([run, "--kind=reconstructions", "--images=text.png"], None),
     }
     commands = [arguments for arguments, _ in cases.values()]
     done = run_each("experiments.vae.sample", commands, cwd=tmp_path)
@@ -422,6 +424,7 @@ def test_samples_of_a_finished_run(finished, tmp_path):
         "pairs": "--images must be pairs for --kind=interpolations, got 3.",
         "number": "--number must not be set with --images, got 1; all images are drawn.",
         "file": "--images must be image files, got none.png, which is no file.",
+        "text": "--images=text.png is no readable image: its format is unknown.",
     }
     for name, text in sentences.items():
         assert found[name].stderr == f"error: {text}\n"
