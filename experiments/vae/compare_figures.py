@@ -128,7 +128,7 @@ def save_learning_curves(path: Path, groups: Groups, *, title: str) -> None:
             _band(
                 axes,
                 np.arange(1, epochs + 1),
-                values / values[:, :1] if relative else values,
+                values / values[:, 0].mean() if relative else values,
                 index,
                 label,
             )

@@ -17,7 +17,6 @@ from experiments.vae.outcomes import (
     Groups,
     Outcome,
     data_numbers,
-    distance_name,
     examine,
     group_by_label,
     one_of_each,
@@ -66,13 +65,14 @@ def compare(
     of_labels = {label: [str(o.workdir) for o in members] for label, members in groups.items()}
     table.write_json(files[0], folders=of_labels, versions=versions())
     table.write_csv(files[1])
+    distances = [name for name in table.measures if name not in MEASURES]
     report = workdir / "report.html"
     write_report(
         report,
         title=about,
         table=table,
         meanings={name: MEASURES[name] for name in table.measures if name in MEASURES}
-        | {", ".join(map(distance_name, losses)): "mean distance of held-out images from theirs"},
+        | {", ".join(distances): "mean distance of held-out images from theirs"},
         pictures=drawn,
         settings={str(o.workdir): dataclasses.asdict(o.config) for o in outcomes},
         versions=versions(),
@@ -100,12 +100,19 @@ def _examine_all(
     notes: list[str] = []
     for index, folder in enumerate(folders, start=1):
         run = load_run(folder)
+        shape = run.experiment.images.test.shape[1:]
         if not outcomes:  # what is the same for all
+            first_shape = shape
             with user_errors(rename={"`name`": "--losses", "`weights`": "--losses"}):
-                measured_by = quality.make_losses(losses, run.experiment.images.test.shape[1:])
+                measured_by = quality.make_losses(losses, shape)
             reader = _make_reader(run)
             images = run.experiment.images.train
             reference = data_numbers(images, run.held_out(number), most=number, reader=reader)
+        if shape != first_shape:
+            raise UserError(
+                f"--runs must have images of one shape, got {_times(first_shape)} in {folders[0]} and "
+                f"{_times(shape)} in {folder}."
+            )
         print(f"{folder} ({index} of {len(folders)})", flush=True)
         outcomes.append(examine(run, most=number, losses=measured_by, reader=reader))
     if reader is not None:
@@ -114,6 +121,10 @@ def _examine_all(
             "digits right."
         )
     return outcomes, reference, notes
+
+
+def _times(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape))
 
 
 def _make_reader(run: Run) -> quality.DigitReader | None:

@@ -78,11 +78,6 @@ MEASURES = {
 }
 
 
-def distance_name(loss: str) -> str:
-    """What the mean of a loss between held-out images and their reconstructions is called."""
-    return f"{loss} of reconstructions"
-
-
 def examine(
     run: Run, *, most: int, losses: Mapping[str, wj.Loss], reader: quality.DigitReader | None
 ) -> Outcome:
@@ -109,7 +104,7 @@ def examine(
     numbers["KL divergence"] = run.rows[-1]["held_out_kl"]
     numbers["minutes of training"] = run.rows[-1]["seconds"] / 60
     for name, loss in losses.items():
-        numbers[distance_name(name)] = quality.mean_distance(loss, reconstructions, data)
+        numbers[f"{name} of reconstructions"] = quality.mean_distance(loss, reconstructions, data)
 
     columns = max(4, _TABLE_WIDTH // data.shape[2])
     lines = samples[: len(samples) // columns * columns][: SAMPLE_LINES * columns]
@@ -207,12 +202,6 @@ def one_of_each(groups: Groups) -> dict[str, Outcome]:
     shown = {}
     for label, members in groups.items():
         same = [outcome for outcome in members if np.array_equal(outcome.data, first.data)]
-        shapes = ["x".join(map(str, o.data.shape[-3:])) for o in (members[0], first)]
-        if shapes[0] != shapes[1]:
-            raise UserError(
-                f"--runs must have images of one shape for one picture of all, got {shapes[0]} in "
-                f"{members[0].workdir} and {shapes[1]} in {first.workdir}."
-            )
         if not same:
             raise UserError(
                 f"--runs must hold out the same images for one picture of all; {members[0].workdir} "
@@ -231,6 +220,9 @@ def labels_of(configs: Sequence[VaeConfig]) -> list[str]:
     """
     records = [_settings(config) for config in configs]
     differing = [name for name in records[0] if len({str(r[name]) for r in records}) > 1]
+    if len({record["halving_epochs"] / record["epochs"] for record in records}) == 1:
+        # It follows from the number of epochs.
+        differing = [name for name in differing if name != "halving_epochs"]
     if differing == ["log_weight"]:
         return [_field_text("log_weight", record) for record in records]
 

@@ -6,7 +6,8 @@ measured on their luma, except where a loss sees the colours.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -79,28 +80,29 @@ def chroma_error(images: ImageArray, data: ImageArray) -> float:
     return float((difference**2).mean())
 
 
-def make_losses(names: Iterable[str], shape: tuple[int, int, int]) -> dict[str, wj.Loss]:
+def make_losses(names: Sequence[str], shape: tuple[int, int, int]) -> dict[str, wj.Loss]:
     """Losses to measure reconstructions with, the same for all runs, whatever they were trained with.
 
     Args:
       names: such as "ssim", or "watson-dft:published" with weights.
       shape: of the images.
 
+    Returns:
+      The losses by name. Files of weights are named without their folders, where that is unambiguous.
+
     Raises:
       ValueError: if a name is unknown.
       OSError: if weights cannot be found or fetched.
     """
     height, width, channels = shape
-    losses = {}
-    for text in names:
-        name, _, weights = text.partition(":")
-        losses[text] = wj.get_loss(
-            name,
-            color="rgb" if channels == 3 else "gray",
-            weights=weights or None,
-            image_size=(height, width),
-        )
-    return losses
+    color = "rgb" if channels == 3 else "gray"
+    split = [text.partition(":") for text in names]
+    short = [f"{name}{colon}{Path(weights).name}" for name, colon, weights in split]
+    labels = short if len({*short}) == len({*names}) else names
+    return {
+        label: wj.get_loss(name, color=color, weights=weights or None, image_size=(height, width))
+        for label, (name, _, weights) in zip(labels, split, strict=True)
+    }
 
 
 def mean_distance(loss: wj.Loss, images: ImageArray, reference: ImageArray) -> float:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import watson_jax as wj
 from experiments._common.cli import UserError
 from experiments.vae import (
     compare_figures,
@@ -204,6 +205,15 @@ def test_labels_of_runs_say_what_differs():
     assert names({}, {"loss": "l2", "log_weight": 9.0}) == ["watson-dft", "l2"]
     assert names({}, {"log_weight": 2.0}) == ["λ = 1.5", "λ = 2"]
     assert names({}, {"weights": "published"}) == ["watson-dft", "watson-dft (published)"]
+    longer = config.with_epochs(500)
+    assert outcomes.labels_of([config, longer]) == [
+        "watson-dft, epochs = 250",
+        "watson-dft, epochs = 500",
+    ]
+    assert names({"halving_epochs": 50.0}, {"epochs": 500, "halving_epochs": 300.0}) == [
+        "watson-dft, epochs = 250, halving_epochs = 50",
+        "watson-dft, epochs = 500, halving_epochs = 300",
+    ]
     assert names({}, {"hidden": 8}, {"loss": "l2"}) == [
         "watson-dft, hidden = 1024", "watson-dft, hidden = 8", "l2",
     ]  # fmt: skip
@@ -362,6 +372,40 @@ def test_runs_that_do_not_go_together(finished, tmp_path):
     (tmp_path / "run" / "config.json").write_text(json.dumps(config | {"data": "mnist"}))
     with pytest.raises(UserError, match=r"must have the same data, got digits in .* and mnist in"):
         comparison.compare([str(finished), str(tmp_path)], tmp_path / "x", number=64, losses=["l2"])
+
+
+@pytest.mark.slow
+def test_runs_of_different_shapes_do_not_go_together(finished, tmp_path, monkeypatch):
+    def half_of_b(folder):
+        run = runs.load_run(folder)
+        if folder.name == "b":
+            images = run.experiment.images
+            images = dataclasses.replace(images, test=images.test[:, :16])
+            experiment = dataclasses.replace(run.experiment, images=images)
+            run = dataclasses.replace(run, experiment=experiment)
+        return run
+
+    monkeypatch.setattr(comparison, "load_run", half_of_b)
+    monkeypatch.setattr(comparison, "_make_reader", lambda run: None)
+    with pytest.raises(UserError, match=r"one shape, got 32x32x1 in .*a and 16x32x1 in .*b\.$"):
+        comparison.compare([str(finished)], tmp_path, number=64, losses=["l2"])
+
+
+def test_losses_are_named_without_the_folders_of_their_files(tmp_path):
+    def names(*texts):
+        return [*quality.make_losses(texts, (32, 32, 1))]
+
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        wj.save_params(tmp_path / folder / "w.npz", wj.get_loss("watson-dft", color="gray").params)
+    files = [f"watson-dft:{tmp_path / folder / 'w.npz'}" for folder in ("a", "b")]
+    assert names("l2", "watson-dft:packaged", files[0]) == [
+        "l2",
+        "watson-dft:packaged",
+        "watson-dft:w.npz",
+    ]
+    assert names("l2", *files) == ["l2", *files]
+    assert names("l2", "l2") == ["l2"]
 
 
 @pytest.mark.slow
