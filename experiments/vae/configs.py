@@ -1,7 +1,7 @@
 """Configurations of the VAE experiment.
 
 `default` shows the idea of the paper's figure 3 on a laptop: 1,536 small digits, a narrow model.
-    python -m experiments.vae.main                                     # 2 minutes on 2 CPU cores
+    python -m experiments.vae.main                                     # 1 to 3 minutes on 2 CPU cores
 `paper` reproduces figure 3 (MNIST, 250 epochs); it wants a GPU.
     python -m experiments.vae.main --preset=paper --data_dir=DIR --weights=published
 `paper-celeba` reproduces figures 4 and 5 (CelebA, 100 epochs); it wants a GPU.

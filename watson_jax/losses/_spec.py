@@ -56,8 +56,8 @@ class LossSpec:
       name: as `get_loss` takes it.
       summary: what it is, in one line.
       function: the public function; parameters come first if there are any, options are keywords.
-      log_weights: the logarithm of λ for a VAE of grey 32x32 and of colour 64x64 images, by the kind of
-        weights; under None for losses without. From the authors' code: published Watson-DFT, Adaptive
+      log_weights: the default λ, the logarithm of the loss's factor e^λ, for a VAE of grey 32x32 and of
+        colour 64x64 images, by the kind of weights; under None for losses without. From the authors' code: published Watson-DFT, Adaptive
         and LPIPS as they are, SSIM less the logarithm of the batch size, since they average over it.
         The others are matched to Watson-DFT, to a half, so that the distance from an image to the mean
         image counts as much. For colours that is too little for most Watson losses: all faces became
@@ -121,7 +121,7 @@ class LossSpec:
         )
 
     def log_weight(self, weights: str | None, channels: int) -> float:
-        """The logarithm of λ for a VAE that trains with this loss.
+        """The default λ, the logarithm of the loss's factor e^λ, for a VAE that trains with this loss.
 
         Args:
           weights: a kind of weights; None: the default ones. A path: the same, as the file most likely
