@@ -82,6 +82,23 @@ def test_cmyk_and_rotation(tmp_path):
     expect(tmp_path / "b.png", np.rot90(RGB, -1) / 255)
 
 
+@pytest.mark.parametrize("read", [read_image, image_size])
+def test_images_that_may_be_bombs_are_one_sentence(read, tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    Image.fromarray(RGB).save(tmp_path / "a.png")
+    with pytest.raises(
+        ValueError, match=r"a\.png is no readable image: Image size .* exceeds limit"
+    ):
+        read(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("read", [read_image, image_size])
+def test_damaged_exif_is_one_sentence(read, tmp_path):
+    Image.fromarray(RGB).save(tmp_path / "a.png", exif=b"Exif\0\0II*\0")
+    with pytest.raises(ValueError, match=r"a\.png is no readable image: it is damaged\.$"):
+        read(tmp_path / "a.png")
+
+
 def test_what_cannot_be_read(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(b"nothing")
@@ -96,6 +113,8 @@ def test_what_cannot_be_read(tmp_path):
     Image.fromarray(np.zeros((3, 3), np.float32)).save(tmp_path / "a.tif")
     with pytest.raises(ValueError, match="it has 32 bits, and 8 or 16 are known"):
         read_image(tmp_path / "a.tif")
+    with pytest.raises(ValueError, match=r"^`background` must be a colour .*, got 'blurple'\.$"):
+        read_image(path, background="blurple")
     for read in (read_image, image_size):
         with pytest.raises(FileNotFoundError, match=r"none\.png is no file"):
             read(tmp_path / "none.png")

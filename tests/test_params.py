@@ -47,6 +47,16 @@ def test_static_fields_are_saved(tmp_path):
     assert loaded.free_self_conjugate is True
 
 
+def test_floors_may_be_whole_numbers(tmp_path):
+    params = wj.load_params("watson-dft", color="gray", weights="packaged")
+    wj.save_params(
+        tmp_path / "a.npz", dataclasses.replace(params, luminance_floor=0, phase_floor=1)
+    )
+    loaded = wj.load_params("watson-dft", color="gray", weights=tmp_path / "a.npz")
+    assert (loaded.luminance_floor, loaded.phase_floor) == (0, 1)
+    same(loaded, dataclasses.replace(params, luminance_floor=0.0, phase_floor=1.0))
+
+
 @pytest.mark.slow
 def test_floors_belong_to_the_parameter_set(tmp_path):
     for name, floors in (

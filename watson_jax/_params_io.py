@@ -223,9 +223,17 @@ def _from_npz(name: str, spec: LossSpec, arrays: dict[str, np.ndarray]) -> Any:
     ]
     if wrong:
         raise CheckpointError(", ".join(wrong))
-    params = spec.params_type(**{k: v.item() if fields[k] else v for k, v in values.items()})
-    static = {f.name: getattr(params, f.name) for f in dataclasses.fields(params) if fields[f.name]}
     kinds = {k: type(v) for k, v in (defaults | dict(spec.variant)).items()}
+
+    def static_value(key: str, value: np.ndarray) -> Any:
+        # A floor may have been given as a whole number.
+        is_whole = kinds.get(key) is float and value.dtype.kind in "iu"
+        return float(value) if is_whole else value.item()
+
+    params = spec.params_type(
+        **{k: static_value(k, v) if fields[k] else v for k, v in values.items()}
+    )
+    static = {f.name: getattr(params, f.name) for f in dataclasses.fields(params) if fields[f.name]}
     if not spec.owns(params) or any(type(static[key]) is not kinds[key] for key in static):
         raise CheckpointError(f"its static entries are {static}, which is another loss's")
     return params

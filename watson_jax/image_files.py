@@ -48,7 +48,12 @@ def read_image(
         raise ImportError(
             "Reading images needs Pillow; install the extra with `pip install 'watson-jax[cli]'`."
         ) from None
-    behind = np.array(ImageColor.getrgb(background)[:3], np.float32) / 255
+    try:
+        behind = np.array(ImageColor.getrgb(background)[:3], np.float32) / 255
+    except ValueError:
+        raise ValueError(
+            f"`background` must be a colour such as white or #ff8000, got {plain(background)!r}."
+        ) from None
     if not os.path.isfile(path):
         raise FileNotFoundError(f"{plain(os.fspath(path))} is no file.")
     try:
@@ -65,7 +70,7 @@ def read_image(
 
 
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """The (height, width) of what `read_image` returns, from the head of the file alone.
+    """The (height, width) of what `read_image` returns, if possible without decoding it.
 
     Raises:
       ValueError: if the file is no image.
@@ -79,15 +84,16 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
             is_turned = file.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
     except FileNotFoundError:
         raise FileNotFoundError(f"{plain(os.fspath(path))} is no file.") from None
-    except (OSError, SyntaxError, ValueError) as error:  # also of an unknown format
+    except Exception as error:  # as in `read_image`
         raise _unreadable(path, error) from None
     return (width, height) if is_turned else (height, width)
 
 
 def _unreadable(path: str | os.PathLike[str], error: Exception) -> ValueError:
-    from PIL import UnidentifiedImageError
+    from PIL import Image, UnidentifiedImageError
 
-    reason = clause(error) if isinstance(error, (ValueError, MemoryError)) else "it is damaged"
+    are_told = (ValueError, MemoryError, Image.DecompressionBombError)
+    reason = clause(error) if isinstance(error, are_told) else "it is damaged"
     if isinstance(error, UnidentifiedImageError):
         reason = "its format is unknown"
     return ValueError(f"{plain(os.fspath(path))} is no readable image: {reason}.")

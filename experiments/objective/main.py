@@ -69,7 +69,7 @@ def main() -> None:
                 f"{flag} must be at most {len(images)}, the images of --data={_DATA.value} after "
                 f"--skip={_SKIP.value}, got {value}."
             )
-    workdir = Path(_WORKDIR.value)
+    workdir = Path(_WORKDIR.value).expanduser()
     make_folder("--workdir", workdir)
 
     columns: dict[str, dict[str, list[float]]] = {}

@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 
 from experiments._common.cli import check_choice
 from experiments.vae import celeb_a, image_files
-from experiments.vae.idx import read_idx
+from experiments.vae.idx import read_idx_in
 from watson_jax.datasets import photographs
 from watson_jax.datasets.photos_2afc import HELD_OUT_SCENES
 from watson_jax.datasets.splits import held_out_by_name
@@ -94,6 +94,15 @@ def load_images(
     if data_dir is None:
         raise ValueError("--data_dir must name a folder, .zip or .tar(.gz) of images, got none.")
     return _split(image_files.read_folder(Path(data_dir), image_format), seed)
+
+
+def channels_of(name: str, color: str | None) -> int:
+    """How many channels the images of a data set will have, known before they are read.
+
+    Raises:
+      ValueError: if there is no such color.
+    """
+    return 1 if _FORMATS[name] is None else _format(name, color=color).shape[2]
 
 
 def _format(name: str, **options: Any) -> image_files.Format:
@@ -198,13 +207,9 @@ def _read_tfds(folder: Path, split: str) -> UInt8[np.ndarray, "number 28 28"]:
 
 
 def _read_idx_split(folder: Path, split: str) -> UInt8[np.ndarray, "number 28 28"]:
-    for name in (IDX_FILES[split], IDX_FILES[split] + ".gz"):
-        if (folder / name).is_file():
-            images = read_idx(folder / name, what="images", dimensions=3)
-            if images.shape[1:] != (28, 28):
-                raise ValueError(f"{folder / name} must hold 28x28 images, got {images.shape[1:]}.")
-            return images
-    raise FileNotFoundError(
-        f"--data_dir must hold TensorFlow Datasets' folder 'mnist' or the file "
-        f"{IDX_FILES[split]!r} (or .gz), got {str(folder)!r}, which has neither."
-    )
+    images = read_idx_in(folder, IDX_FILES[split], what="images", dimensions=3)
+    if images.shape[1:] != (28, 28):
+        raise ValueError(
+            f"{folder / IDX_FILES[split]} must hold 28x28 images, got {images.shape[1:]}."
+        )
+    return images

@@ -9,6 +9,17 @@ import numpy as np
 from jaxtyping import UInt8
 
 
+def read_idx_in(folder: Path, name: str, *, what: str, dimensions: int) -> UInt8[np.ndarray, "..."]:
+    """Reads `name`, or `name`.gz, in MNIST's folder; errors are those of `read_idx`, and of no file."""
+    for path in (folder / name, folder / f"{name}.gz"):
+        if path.is_file():
+            return read_idx(path, what=what, dimensions=dimensions)
+    raise FileNotFoundError(
+        f"--data_dir must hold TensorFlow Datasets' folder 'mnist' or the file {name!r} (or .gz), got "
+        f"{str(folder)!r}, which has neither."
+    )
+
+
 def read_idx(path: Path, *, what: str, dimensions: int) -> UInt8[np.ndarray, "..."]:
     """Reads a file of images or labels, compressed or not.
 

@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 
 from experiments._common.cli import check_choice
 from experiments.vae import data
-from experiments.vae.idx import read_idx
+from experiments.vae.idx import read_idx_in
 
 LABELLED = ("digits", "mnist")
 IDX_FILES = {"train": "train-labels-idx1-ubyte", "test": "t10k-labels-idx1-ubyte"}
@@ -62,7 +62,4 @@ def _read_tfds(folder: Path, split: str) -> UInt8[np.ndarray, " number"]:
 
 
 def _read_idx_split(folder: Path, split: str) -> UInt8[np.ndarray, " number"]:
-    for name in (IDX_FILES[split], IDX_FILES[split] + ".gz"):
-        if (folder / name).is_file():
-            return read_idx(folder / name, what="labels", dimensions=1)
-    raise FileNotFoundError(f"{folder} must hold the labels {IDX_FILES[split]!r} (or .gz).")
+    return read_idx_in(folder, IDX_FILES[split], what="labels", dimensions=1)

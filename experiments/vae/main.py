@@ -8,6 +8,7 @@
 The presets are described in `experiments/vae/configs.py`.
 """
 
+import dataclasses
 import signal
 import sys
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ import watson_jax as wj
 from experiments._common import cli
 from experiments._common.workdir import default_workdir
 from experiments.vae.configs import DEFAULT_PRESETS, PRESETS, VaeConfig
-from experiments.vae.data import DATA_NAMES
+from experiments.vae.data import DATA_NAMES, channels_of
 
 _PRESET = flags.DEFINE_string(
     "preset", None, f"One of {', '.join(PRESETS)}; by default what suits --data."
@@ -78,6 +79,8 @@ def configs_from_flags() -> list[VaeConfig]:
         config = cli.override(config, rest)
         sweep = [[("--sweep", "log_weight", text)] for text in _SWEEP.value or ()]
         configs += [cli.override(config, change) for change in sweep or [[]]]
+    if _SWEEP.value and any(config.log_weight is None for config in configs):
+        raise cli.UserError(f"--sweep must be numbers, got {','.join(_SWEEP.value)}.")
     return configs
 
 
@@ -95,6 +98,10 @@ def workdir_of(config: VaeConfig, *, several: bool) -> Path:
         asked_for = Path(_WORKDIR.value).expanduser()
         return asked_for / config.loss if several else asked_for
     first = Path("runs") / f"{config.data}-{config.loss}"
+    with cli.user_errors(rename={"color must": "--set=color must"}):
+        channels = channels_of(config.data, config.color)
+    # As `config.json` has it, or no earlier run would be found to be the same.
+    config = dataclasses.replace(config, log_weight=config.reconstruction_log_weight(channels))
     return default_workdir(first, config, resume=_RESUME.value)
 
 
@@ -127,8 +134,11 @@ def _train_one_by_one(runs: Mapping[Path, VaeConfig]) -> None:
         with left_out(config.loss, workdir, alone=len(runs) == 1):
             train_and_evaluate(config, workdir, resume=_RESUME.value)
             finished += 1
-    if not finished:
-        raise cli.UserError("No run came to its end.")
+    if finished < len(runs):
+        raise cli.UserError(
+            f"{len(runs) - finished} of {len(runs)} runs did not come to their end, for the reasons "
+            "above."
+        )
 
 
 def _train_side_by_side(runs: Mapping[Path, VaeConfig]) -> None:

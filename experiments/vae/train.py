@@ -206,7 +206,7 @@ def train_epochs(
                     epoch_metrics[metric][step % steps :][: len(values)] = values
                 bar.set_postfix(loss=f"{metrics['loss'][-1]:.2f}", refresh=False)
                 bar.update(rows.size)
-                # At the end of an epoch, the next one stops: its line is still to be written.
+                # At the end of an epoch, its line is written first.
                 if int(state.step) % steps and devices.agreed(bool(asked_to_end)):
                     saved.save(int(state.step), (state, epoch_metrics))
                     raise TerminatedError(f"Stopped at step {int(state.step)}.")
@@ -218,6 +218,8 @@ def train_epochs(
             entry |= {"seconds": round(time.perf_counter() - started, 2)}
             log.add(entry)
             saved.save(step, (state, epoch_metrics))
+            if epoch + 1 < config.epochs and devices.agreed(bool(asked_to_end)):
+                raise TerminatedError(f"Stopped at step {step}.")
             paused = time.perf_counter()
             yield state, log.rows
             started += time.perf_counter() - paused  # the turns of others

@@ -119,6 +119,16 @@ def test_weights_colour_and_map(folders, capsys, tmp_path):
     assert np.ptp(blocks, axis=(0, 1)).max() > 20  # the four blocks differ
 
 
+def test_each_pair_has_a_map_of_its_own(folders, capsys, tmp_path):
+    for side in ("image", "reference"):
+        for name in ("a b", "a-b"):
+            write(tmp_path / side / f"{name}.png", np.zeros((8, 8, 3), np.uint8))
+    out = tmp_path / "maps"
+    pair = (tmp_path / "image", tmp_path / "reference")
+    assert run(capsys, "compare", *pair, "--loss=watson-dct", f"--map={out}")[0] == 0
+    assert {path.name for path in out.iterdir()} == {"a b.png", "a-b.png"}
+
+
 def test_the_size_of_adaptive_s_parameters_follows_the_images(folders, capsys):
     pair = (folders / "image", folders / "reference")
     status, out, _ = run(capsys, "compare", *pair, "--loss=adaptive", "--format=json")
@@ -189,6 +199,8 @@ def test_fetching(reference_folder, tmp_path, capsys, monkeypatch):
     assert len(list(tmp_path.glob("*.pth"))) == 4
     monkeypatch.setenv("WATSON_JAX_WEIGHTS_DIR", str(tmp_path))
     wj.load_params("watson-dct", color="gray", weights="published")
+    assert run(capsys, "fetch", "watson-dct", f"--to={tmp_path}")[0] == 0  # where they are already
+    assert len(list(tmp_path.iterdir())) == 4
     assert "l1 needs no download" in run(capsys, "fetch", "l1")[2]
 
 

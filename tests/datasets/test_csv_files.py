@@ -202,6 +202,9 @@ def test_scores_become_correlations_and_triplets(folder):
         rtol=1e-6,
     )
     assert load_scores_csv(path, split="val").triplets().preference.size > 0
+    for spread in (0, -1.0):
+        with pytest.raises(ValueError, match=r"^`spread` must be above 0, or None, got"):
+            data.triplets(spread=spread)
 
 
 def test_pairs_of_one_original_are_limited():

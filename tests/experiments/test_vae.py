@@ -126,11 +126,16 @@ def test_a_run_is_never_overwritten(finished):
         train.train_and_evaluate(dataclasses.replace(SMOKE, hidden=17), finished[0])
 
 
-def start_smoke(workdir):
+def start_smoke(folder):
+    """As its users start it, who name no folder for the run."""
     command = [sys.executable, "-m", "experiments.vae.main", "--preset=smoke", "--loss=l2"]
     changes = (f"--set={field}={value}" for field, value in CHANGES.items())
     return subprocess.Popen(
-        [*command, *changes, f"--workdir={workdir}"], stderr=subprocess.PIPE, text=True
+        [*command, *changes],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -142,9 +147,9 @@ def wait_until(condition, process):
 
 @pytest.mark.slow
 def test_a_killed_run_ends_as_one_that_was_not(finished, tmp_path, monkeypatch):
-    whole, workdir = finished[1], tmp_path / "run"
+    whole, workdir = finished[1], tmp_path / "runs" / "digits-l2"
     # Asked to end in its first epoch, it saves where it is. Then killed after its first epoch.
-    process = start_smoke(workdir)
+    process = start_smoke(tmp_path)
     wait_until(lambda: (workdir / "metrics.jsonl").exists(), process)
     process.send_signal(signal.SIGTERM)
     _, messages = process.communicate()
@@ -153,10 +158,11 @@ def test_a_killed_run_ends_as_one_that_was_not(finished, tmp_path, monkeypatch):
     step = latest_step(workdir)
     assert 0 < step < STEPS
 
-    process = start_smoke(workdir)
+    process = start_smoke(tmp_path)
     wait_until(lambda: (workdir / "metrics.jsonl").read_text(), process)
     process.kill()
     process.communicate()
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == [workdir.name]
 
     monkeypatch.setattr(train, "draw", lambda *_: [])
     with jax.numpy_dtype_promotion("standard"):
@@ -164,6 +170,23 @@ def test_a_killed_run_ends_as_one_that_was_not(finished, tmp_path, monkeypatch):
     jax.tree.map(np.testing.assert_array_equal, resumed.state, whole.state)
     for ours, theirs in zip(resumed.metrics, whole.metrics, strict=True):
         assert ours | {"seconds": 0} == theirs | {"seconds": 0}
+
+
+@pytest.mark.slow
+def test_a_run_whose_epochs_are_single_chunks_can_be_stopped(tmp_path, monkeypatch):
+    @contextlib.contextmanager
+    def asked_at_once():
+        yield [signal.SIGTERM]
+
+    monkeypatch.setattr(train, "termination", asked_at_once)
+    config = dataclasses.replace(SMOKE, chunk_steps=STEPS)
+    with (
+        jax.numpy_dtype_promotion("standard"),
+        pytest.raises(TerminatedError, match=f"Stopped at step {STEPS}"),
+    ):
+        train.train_and_evaluate(config, tmp_path)
+    assert latest_step(tmp_path) == STEPS
+    assert [row["epoch"] for row in read_metrics(tmp_path)] == [1]
 
 
 @pytest.mark.slow
@@ -418,6 +441,8 @@ WRONG_FLAGS = [
     (["--workdir=a_file/run"], "got a_file/run (Not a directory)."),
     (["--resume=maybe"], "flag --resume=maybe: "),
     (["--sweep=inf"], "--sweep must be finite, got inf."),
+    (["--sweep=none"], "--sweep must be numbers, got none."),
+    (["--data=photos", "--set=color=red"], "--set=color must be one of rgb, gray, got 'red'."),
     (["--set=phase_floor=-1"], "--set=phase_floor must"),
     (["--workdir=a_file"], "--workdir must be a folder that exists or can be made, got a_file (File"),
 ]  # fmt: skip
@@ -429,6 +454,18 @@ def test_wrong_flags_are_one_sentence(tmp_path):
     assert_one_sentence("experiments.vae.main", WRONG_FLAGS, cwd=tmp_path)
     done = run("experiments.vae.main", "--epochs=0", cwd=tmp_path)  # and as users start it
     assert (done.returncode, done.stderr) == (2, "error: --epochs must be above 0, got 0.\n")
+
+
+@pytest.mark.slow
+def test_a_run_that_is_left_out_is_a_failure(tmp_path):
+    # So that a queue starts it again.
+    smoke = ("--preset=smoke", "--epochs=1", "--set=train_images=64", "--loss=l2,lpips-squeeze")
+    nowhere = f"--weights={tmp_path / 'none.npz'}"
+    done = run("experiments.vae.main", *smoke, nowhere, "--workdir=runs", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "lpips-squeeze is left out: --weights" in done.stderr
+    assert done.stderr.endswith("1 of 2 runs did not come to their end, for the reasons above.\n")
+    assert (tmp_path / "runs" / "l2" / "samples.png").exists()
 
 
 @pytest.mark.parametrize("changes", [

@@ -164,11 +164,10 @@ def test_likelihood_integrates_to_1(x64):
 
 
 def test_initial_params():
-    for channels in (1, 3):
-        params = initial_adaptive_params(channels, image_size=(8, 12))
-        chex.assert_shape([params.shape_parameters, params.scales], (8, 12, 3))
-        np.testing.assert_allclose(params.shape_parameters, 1, rtol=1e-6)
-        np.testing.assert_allclose(params.scales, 1, rtol=1e-6)
+    params = initial_adaptive_params((8, 12))
+    chex.assert_shape([params.shape_parameters, params.scales], (8, 12, 3))
+    np.testing.assert_allclose(params.shape_parameters, 1, rtol=1e-6)
+    np.testing.assert_allclose(params.scales, 1, rtol=1e-6)
 
 
 def test_params_stay_in_their_range():
@@ -181,7 +180,7 @@ def test_params_stay_in_their_range():
 def test_wrong_image_sizes_for_params():
     for size in (16, (16,), (16, 0), (16, 1.5), None):
         with pytest.raises(ValueError, match=r"`image_size` must be \(height, width\)"):
-            initial_adaptive_params(3, image_size=size)
+            initial_adaptive_params(size)
 
 
 @pytest.mark.parametrize("authors_axes", [False, True])
@@ -227,7 +226,7 @@ def test_identical_images_are_lowest_with_gradient_0():
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("latent", [-100.0, 0.0, 100.0])
 def test_everything_is_finite(channels, latent):
-    params = jax.tree.map(lambda x: x + latent, initial_adaptive_params(3, image_size=(16, 16)))
+    params = jax.tree.map(lambda x: x + latent, initial_adaptive_params((16, 16)))
     for name, (image, reference) in degenerate_pairs(channels).items():
         for scales in ((1, 1), (1e4, 1e4), (1e4, -1e4)):
             found = value_and_gradients(params, scales[0] * image, scales[1] * reference)
@@ -257,7 +256,7 @@ def test_vmap_over_params():
 
 
 def test_dtypes(x64):
-    params = initial_adaptive_params(3, image_size=(8, 8))
+    params = initial_adaptive_params((8, 8))
     image, reference = (noise(seed, 8, 8, 3).astype("float64") for seed in (1, 2))
     wide = adaptive(params, image, reference)
     assert wide.dtype == jnp.float64
@@ -275,7 +274,7 @@ def test_dtypes(x64):
 def test_params_learn_the_size_of_residuals():
     # optax mixes integer step counts with floats.
     with jax.numpy_dtype_promotion("standard"):
-        params = initial_adaptive_params(1, image_size=(8, 8))
+        params = initial_adaptive_params((8, 8))
         rng = np.random.default_rng(0)
         image = 0.5 + np.float32(0.01) * rng.standard_normal((64, 8, 8, 1), np.float32)
         reference = np.full_like(image, 0.5)
@@ -297,7 +296,7 @@ def test_params_learn_the_size_of_residuals():
 
 
 def test_wrong_arguments():
-    params = initial_adaptive_params(3, image_size=(16, 16))
+    params = initial_adaptive_params((16, 16))
     image = noise(1, 16, 16, 3)
     for error, message, arguments in (
         (TypeError, "`params` must be AdaptiveParams, got ndarray", (image, image, image)),
@@ -391,7 +390,7 @@ def test_recorded_untrained(name, goldens, x64):
     expected = recorded[f"adaptive_{name}/value_f64"]
     # All pairs, for which there is a program already.
     image, reference = (jnp.asarray(pairs[key], "float64") for key in ("input", "target"))
-    params = initial_adaptive_params(3, image_size=image.shape[-3:-1])
+    params = initial_adaptive_params(image.shape[-3:-1])
     params = dataclasses.replace(params, authors_axes=True)
     gradients, values = map(np.asarray, gradient_and_values(params, image, reference))
     np.testing.assert_allclose(values[: len(expected)], expected, rtol=1e-6)

@@ -79,6 +79,11 @@ def test_no_slope_of_a_norm_is_steeper_than_1(p, scale):
     assert np.abs(slopes).max() > 0.01
 
 
+def test_the_exponent_of_the_p_norm_may_be_a_whole_number():
+    norm, slopes = jax.value_and_grad(lambda x: wj.p_norm(x, 2, axis=0))(jnp.array([3.0, 4.0]))
+    np.testing.assert_allclose((norm, *slopes), (5, 0.6, 0.8), rtol=1e-6)
+
+
 def test_p_norm_of_zeros_has_no_slope_and_of_huge_numbers_no_overflow():
     value, slopes = norm_and_slopes(np.zeros(5, np.float32), np.float32(0.6))
     assert (value, float(np.abs(slopes[0]).max()), slopes[1]) == (0, 0, 0)

@@ -165,6 +165,21 @@ def test_a_loss_without_parameters_cannot_be_fitted():
         fittable(())
 
 
+def test_wrong_choices_for_a_fit_are_named():
+    params = wj.load_params("watson-dft", color="gray", weights="initial")
+    with pytest.raises(
+        ValueError, match=r'^`luminance` must be "image" or "batch", got \'Batch\'\.$'
+    ):
+        fittable(params, luminance="Batch")
+    with pytest.raises(ValueError, match=r"^`phase_scale` must be above 0, got 0\.$"):
+        fittable(params, phase_scale=0)
+    trials = {"seeds": jnp.arange(1), "learning_rates": jnp.ones(1)}
+    with pytest.raises(
+        ValueError, match=r'^`ranking` must be "gamma" or "network", got \'Network\'\.$'
+    ):
+        start_trials(fittable(params), ADAM, **trials, ranking="Network")
+
+
 def test_dropout_keeps_the_sums_on_average():
     p = jnp.asarray([0.6])
     rng = np.random.default_rng(0)
@@ -278,5 +293,6 @@ def test_ranking_network_is_that_of_lpips():
 def test_authors_schedule():
     # 2 constant epochs, then 5 that fall; the first of them at the full rate, the last at a fifth.
     factor = constant_then_linear(20, 5, 10)
-    found = [float(factor(jnp.asarray(step))) for step in (0, 19, 20, 29, 30, 59, 60, 69)]
-    np.testing.assert_allclose(found, [1, 1, 1, 1, 0.8, 0.4, 0.2, 0.2], rtol=1e-6)
+    steps = (0, 19, 20, 29, 30, 59, 60, 69, 70, 200)
+    found = [float(factor(jnp.asarray(step))) for step in steps]
+    np.testing.assert_allclose(found, [1, 1, 1, 1, 0.8, 0.4, 0.2, 0.2, 0, 0], rtol=1e-6, atol=1e-7)

@@ -70,6 +70,14 @@ def test_padding_repeats_the_edge():
     np.testing.assert_array_equal(padded[:, :, 9:], jnp.tile(padded[:, :, 8:9], (1, 1, 7, 1)))
 
 
+@pytest.mark.parametrize("function", [wj.pad_to_blocks, wj.split_blocks])
+def test_images_without_channels_are_refused_by_name(function):
+    with pytest.raises(
+        ValueError, match=r"^`image` must be \[\.\.\., height, width, channels\], got"
+    ):
+        function(np.ones((16, 8), np.float32))
+
+
 @pytest.mark.parametrize(
     "transform", [wj.rgb_to_ycbcr, wj.ycbcr_to_rgb, wj.block_dct, wj.block_dft]
 )

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from watson_jax._version import __version__
-from watson_jax.files import plain, sentence
+from watson_jax.files import atomic_write, plain, sentence
 
 
 class UsageError(Exception):
@@ -164,7 +164,10 @@ def _run_fetch(args: argparse.Namespace) -> None:
         if args.to is not None:
             copy = args.to.expanduser() / file
             copy.parent.mkdir(parents=True, exist_ok=True)
-            path = shutil.copyfile(path, copy)
+            if not (copy.exists() and copy.samefile(path)):
+                with atomic_write(copy) as target, open(path, "rb") as source:
+                    shutil.copyfileobj(source, target)
+            path = copy
         print(path)
 
 

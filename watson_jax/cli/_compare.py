@@ -131,7 +131,7 @@ def _check_color(background: str) -> None:
 
 
 def _by_size(pairs: Sequence[Pair]) -> dict[Size, list[int]]:
-    """The indices of the pairs of each size, from the heads of the files."""
+    """The indices of the pairs of each size; before anything is compared, as sizes may not match."""
     size_of = functools.cache(image_size)
     groups = collections.defaultdict(list)
     for index, pair in enumerate(pairs):
@@ -190,7 +190,7 @@ def _draw(
     assert spec.block_map is not None
     maps = np.asarray(_compiled(spec.block_map)(loss.params, *images))
     for row, index in enumerate(batch):
-        path = out if len(pairs) == 1 else out / f"{pairs[index].name.replace(' ', '-')}.png"
+        path = out if len(pairs) == 1 else out / f"{pairs[index].name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         save_map(path, images[0][row], maps[row], label)
 

@@ -83,8 +83,10 @@ class ScoreData:
           The triplets, without categories. Pairs of equal scores are left out if `spread` is None.
 
         Raises:
-          ValueError: if there are no pairs.
+          ValueError: if there are no pairs, or `spread` is not above 0.
         """
+        if spread is not None and not spread > 0:
+            raise ValueError(f"`spread` must be above 0, or None, got {spread}.")
         from scipy.special import ndtr
 
         rng = np.random.default_rng(seed)

@@ -85,7 +85,7 @@ def load_photos_2afc(
             raise ValueError(f"`{name}` must be one of {', '.join(known)}, got {value!r}.")
     if seed < 0:
         raise ValueError(f"`seed` must not be negative, got {seed}.")
-    folder = pathlib.Path(cache_dir) if cache_dir is not None else cache_folder()
+    folder = cache_folder() if cache_dir is None else pathlib.Path(cache_dir).expanduser()
     path = folder / f"photos-2afc-v{_VERSION}-{split}-{color}-{seed}.npz"
     arrays = _read(path)
     if arrays is None:

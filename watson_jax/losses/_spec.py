@@ -57,12 +57,12 @@ class LossSpec:
       summary: what it is, in one line.
       function: the public function; parameters come first if there are any, options are keywords.
       log_weights: the default λ, the logarithm of the loss's factor e^λ, for a VAE of grey 32x32 and of
-        colour 64x64 images, by the kind of weights; under None for losses without. From the authors' code: published Watson-DFT, Adaptive
-        and LPIPS as they are, SSIM less the logarithm of the batch size, since they average over it.
-        The others are matched to Watson-DFT, to a half, so that the distance from an image to the mean
-        image counts as much. For colours that is too little for most Watson losses: all faces became
-        one, so theirs are larger. For packaged Watson-DFT in grey it is too much: its samples are best
-        with a smaller one (docs/results.md).
+        colour 64x64 images, by the kind of weights; under None for losses without. From the
+        authors' code: published Watson-DFT, Adaptive and LPIPS as they are, SSIM less the logarithm of
+        the batch size, since they average over it. The others are matched to Watson-DFT, to a half, so
+        that the distance from an image to the mean image counts as much. For colours that is too little
+        for most Watson losses: all faces became one, so theirs are larger. For packaged Watson-DFT in
+        grey it is too much: its samples are best with a smaller one (docs/results.md).
       params_type: the class of its parameters; None for losses without.
       weights: by the names that `weights` takes, ways to make parameters from (colour, image size), or
         the path of the file that holds them.

@@ -63,7 +63,12 @@ def start_trials(
       learning_rates: one for each trial, at the start of the schedule.
       ranking: "gamma" for eq. 11, "network" for the small network of LPIPS.
       start_noise: standard deviation of what is added to each of the loss's starting values.
+
+    Raises:
+      ValueError: if there is no such ranking.
     """
+    if ranking not in ("gamma", "network"):
+        raise ValueError(f'`ranking` must be "gamma" or "network", got {ranking!r}.')
 
     def start(seed: Array) -> tuple[Learned, optax.OptState]:
         _, noise_key, ranking_key = _keys(seed)
@@ -197,11 +202,12 @@ def make_scores(fittable: Fittable) -> Callable[[Learned, Triplets], dict[str, A
 def constant_then_linear(constant_steps: int, decay_epochs: int, steps_per_epoch: int) -> Schedule:
     """The authors' schedule: constant, then falling from epoch to epoch in equal parts.
 
-    The first epoch of the decay is still at the full rate, the last at 1 / `decay_epochs` of it.
+    The first epoch of the decay is still at the full rate, the last at 1 / `decay_epochs` of it, what
+    comes after it at 0.
     """
 
     def factor(step: Array) -> Array:
         epoch = jnp.maximum(step - constant_steps, 0) // steps_per_epoch
-        return 1 - epoch.astype(jnp.float32) / max(decay_epochs, 1)
+        return jnp.maximum(1 - epoch.astype(jnp.float32) / max(decay_epochs, 1), 0)
 
     return factor

@@ -26,11 +26,14 @@ def pad_to_blocks(
     Returns:
       Shape `[..., 8 ceil(H / 8), 8 ceil(W / 8), C]`.
 
+    Raises:
+      ValueError: if `image` has fewer than three axes.
+
     Example:
       >>> pad_to_blocks(jnp.ones((28, 30, 1))).shape
       (32, 32, 1)
     """
-    image = jnp.asarray(image)
+    image = _as_image(image)
     height, width = image.shape[-3:-1]
     padding = ((0, -height % 8), (0, -width % 8), (0, 0))
     if not np.any(padding):
@@ -56,11 +59,7 @@ def split_blocks(
       >>> split_blocks(jnp.ones((16, 24, 1))).shape
       (2, 3, 8, 8, 1)
     """
-    image = jnp.asarray(image)
-    if image.ndim < 3:
-        raise ValueError(
-            f"`image` must be [..., height, width, channels], got shape {image.shape}."
-        )
+    image = _as_image(image)
     height, width = image.shape[-3:-1]
     if height % BLOCK_SIZE or width % BLOCK_SIZE:
         raise ValueError(
@@ -69,6 +68,15 @@ def split_blocks(
         )
     blocks = split_axis(split_axis(image, -2, BLOCK_SIZE), -4, BLOCK_SIZE)
     return jnp.moveaxis(blocks, -4, -3)
+
+
+def _as_image(image: ArrayLike) -> Array:
+    image = jnp.asarray(image)
+    if image.ndim < 3:
+        raise ValueError(
+            f"`image` must be [..., height, width, channels], got shape {image.shape}."
+        )
+    return image
 
 
 def merge_blocks(

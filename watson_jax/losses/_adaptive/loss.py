@@ -58,7 +58,7 @@ def adaptive(
 
     Example:
       >>> from watson_jax.losses._adaptive.params import initial_adaptive_params
-      >>> params = initial_adaptive_params(1, image_size=(16, 16))
+      >>> params = initial_adaptive_params((16, 16))
       >>> reference = jnp.linspace(0, 1, 256).reshape(16, 16, 1)
       >>> print(f"{adaptive(params, reference**2, reference):.2f}")
       915.00

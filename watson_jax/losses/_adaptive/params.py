@@ -48,12 +48,12 @@ class AdaptiveParams:
         return MIN_SCALE + (1 - MIN_SCALE) * jax.nn.softplus(self.scale_latent + at_1)
 
 
-def initial_adaptive_params(channels: int, *, image_size: tuple[int, int]) -> AdaptiveParams:
+def initial_adaptive_params(image_size: tuple[int, int]) -> AdaptiveParams:
     """The starting values of the Adaptive loss: every shape and every scale is 1.
 
     Args:
-      channels: 3 for colour, 1 for grey, which is compared as colour and needs the same parameters.
-      image_size: height and width of the images.
+      image_size: height and width of the images; grey ones have the same parameters as those in
+        colour.
 
     Returns:
       float32 parameters.
@@ -61,7 +61,6 @@ def initial_adaptive_params(channels: int, *, image_size: tuple[int, int]) -> Ad
     Raises:
       ValueError: if `image_size` is not two whole numbers > 0.
     """
-    del channels
     size = tuple(image_size) if isinstance(image_size, (tuple, list)) else ()
     if len(size) != 2 or not all(isinstance(n, (int, np.integer)) and n > 0 for n in size):
         raise ValueError(

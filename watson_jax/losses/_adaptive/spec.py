@@ -17,7 +17,6 @@ from watson_jax.losses._adaptive.params import (
     initial_adaptive_params,
 )
 from watson_jax.losses._spec import (
-    CHANNELS,
     Fittable,
     ImageSize,
     LossSpec,
@@ -35,7 +34,7 @@ def _initial(color: str, image_size: ImageSize) -> AdaptiveParams:
             "`image_size` must be given for the initial weights of adaptive, which has parameters "
             "for every coefficient: (height, width)."
         )
-    return initial_adaptive_params(CHANNELS[color], image_size=image_size)
+    return initial_adaptive_params(image_size)
 
 
 def _from_torch(state: State, color: str) -> AdaptiveParams:

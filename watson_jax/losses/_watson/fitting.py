@@ -28,6 +28,10 @@ def fittable(
     phase_scale: float = 1.0,
 ) -> Fittable:
     """See `watson_jax.training.fittable`."""
+    if luminance not in ("image", "batch"):
+        raise ValueError(f'`luminance` must be "image" or "batch", got {luminance!r}.')
+    if not phase_scale > 0:
+        raise ValueError(f"`phase_scale` must be above 0, got {phase_scale}.")
     options = WatsonOptions(
         luminance=luminance,  # type: ignore[arg-type]
         luminance_floor=params.luminance_floor,

@@ -215,7 +215,10 @@ def p_norm(
       >>> float(p_norm(jnp.array([3.0, 0.0, 4.0]), jnp.array(2.0), axis=0))
       5.0
     """
-    return p_norm_with(XLA, jnp.asarray(x), jnp.asarray(p), axis)
+    x, p = jnp.asarray(x), jnp.asarray(p)
+    if not jnp.issubdtype(p.dtype, jnp.floating):  # whole numbers have no tangents
+        p = p.astype(x.dtype)
+    return p_norm_with(XLA, x, p, axis)
 
 
 def p_norm_with(functions: Functions, x: Array, p: Array, axis: int | Sequence[int]) -> Array:

@@ -108,7 +108,7 @@ def _map_bands(fn, image, reference):
 def _channels(pair):
     image, reference = pair
     channels = split_channels(image)
-    # Pixels that are the same stay the same: see `unless_equal`.
+    # Pixels that are the same stay the same: see `differing_blocks`.
     same = jnp.all(image == reference, -1)
     return channels, jnp.where(same, channels, split_channels(reference))
 

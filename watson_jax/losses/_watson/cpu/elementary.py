@@ -15,7 +15,7 @@ import numpy as np
 from jax.lax import bitcast_convert_type
 
 # All three fitted for the smallest error by iteratively reweighted least squares on Chebyshev nodes;
-# lowest power first. `tests/losses/test_elementary.py` bounds their errors.
+# lowest power first. `tests/losses/test_cpu_elementary.py` bounds their errors.
 
 # exp(t) on [-log(2) / 2, log(2) / 2], relative error 2e-9.
 _EXP = (
