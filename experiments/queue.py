@@ -8,10 +8,10 @@ that start with # are comments:
     --data=mnist --data_dir=DIR --loss=l2 --workdir=runs/l2
     --data=mnist --data_dir=DIR --loss=watson-dft --workdir=runs/watson-dft
 
-The queue can be stopped with Ctrl-C or SIGTERM at any time: the run in progress saves its state. When
-it is started again, the queue skips the runs that `runs.txt.done` lists and resumes the others. A run
-that fails is reported and left for the next start. The file is read again before each run, so lines can
-be added meanwhile.
+The queue can be stopped with Ctrl-C, SIGTERM or by closing its terminal at any time: the run in
+progress saves its state. When it is started again, the queue skips the runs that `runs.txt.done` lists
+and resumes the others. A run that fails is reported and left for the next start. The file is read again
+before each run, so lines can be added meanwhile.
 """
 
 import contextlib
@@ -74,15 +74,22 @@ def _done(path: Path) -> Path:
 def _run(command: list[str]) -> tuple[int, int]:
     """The status of a command, and the signal that asked to stop it, or 0."""
     requests: list[int] = []
+    process: subprocess.Popen[bytes] | None = None
 
     def stop(number: int, _: object) -> None:
         requests.append(number)
-        process.send_signal(signal.SIGTERM)  # whereupon a run saves its state
+        if process is not None:
+            process.send_signal(signal.SIGTERM)  # whereupon a run saves its state
 
-    # A session of its own, so that Ctrl-C reaches this process alone.
-    process = subprocess.Popen(command, start_new_session=True, preexec_fn=_lowest_priority)
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    heard = {signal.SIGINT, signal.SIGTERM}
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # a terminal that closes, without nohup
+        heard.add(signal.SIGHUP)
+    before = {number: signal.signal(number, stop) for number in heard}
     try:
+        # A session of its own, so that Ctrl-C reaches this process alone.
+        process = subprocess.Popen(command, start_new_session=True, preexec_fn=_lowest_priority)
+        if requests:  # since then
+            process.send_signal(signal.SIGTERM)
         return process.wait(), requests[0] if requests else 0
     finally:
         for number, handler in before.items():

@@ -66,7 +66,7 @@ class Checkpoints:
     def save(self, step: int, state: Any) -> None:
         """Writes a pytree as the checkpoint of a step; only the last two are kept.
 
-        Checkpoints of this step or later ones are replaced: they could not be read, else the run would
+        Checkpoints of this step or later ones are replaced: they could not be used, else the run would
         have gone on from there.
 
         Raises:

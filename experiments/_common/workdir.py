@@ -1,11 +1,14 @@
 """The folder of a run: what ran, with which libraries, and a line of metrics for each epoch."""
 
 import contextlib
+import csv
 import dataclasses
+import io
 import itertools
 import json
+import os
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -129,6 +132,14 @@ def write_json(path: Path, value: Any) -> None:
         file.write((json.dumps(value, indent=2) + "\n").encode())
 
 
+def write_csv(path: Path, head: Sequence[str], lines: Iterable[Sequence[Any]]) -> None:
+    """Writes a table, as a whole or not at all."""
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows([head, *lines])
+    with atomic_write(path) as file:
+        file.write(text.getvalue().encode())
+
+
 def read_metrics(workdir: Path) -> list[dict[str, Any]]:
     """The lines of `metrics.jsonl`, one for each epoch, up to the first epoch that has none.
 
@@ -166,6 +177,8 @@ class MetricsLog:
         if devices.is_first_process():
             with self._path.open("a") as file:
                 file.write(json.dumps(row) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
 
 
 def versions() -> dict[str, str]:

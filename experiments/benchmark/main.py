@@ -13,19 +13,19 @@ The same on a small scale, each program timed once, to see that everything runs:
 from __future__ import annotations
 
 import dataclasses
-import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from absl import app, flags
+from absl import flags
 
+import watson_jax as wj
+from experiments._common import cli
+from experiments._common.workdir import make_folder, write_json
 from experiments.benchmark.growth import draw_growth, measure_growth
 from experiments.benchmark.measure import environment
 from experiments.benchmark.protocol import (
     Row,
     benchmark,
-    check_loss_names,
     has_torch,
     loss_names,
 )
@@ -97,34 +97,27 @@ def run(losses: Sequence[str], *, batch: int, size: int, rounds: int, output: Pa
             "vae_step": steps,
             "growth": curves,
         }
-        output.write_text(json.dumps(record, indent=1) + "\n")
+        write_json(output, record)
         draw_growth(curves, output.with_suffix(".png"))
 
 
-def parse_flags(argv: Sequence[str]) -> list[str]:
-    """Parses the command line; what is wrong with it is one sentence."""
-    try:
-        rest = flags.FLAGS(argv)
-        check_loss_names(_LOSSES.value)
-    except (flags.Error, ValueError) as error:
-        sys.exit(" ".join(str(error).split()))
-    if len(rest) > 1:
-        sys.exit(f"{rest[1]!r} is no flag; flags start with --, such as --losses={rest[1]}.")
-    if _OUTPUT.value is not None:
-        try:  # before the work, not after it
-            Path(_OUTPUT.value).parent.mkdir(parents=True, exist_ok=True)
-            Path(_OUTPUT.value).touch()
-        except OSError as error:
-            sys.exit(f"--output={_OUTPUT.value} cannot be written: {error.strerror}.")
-    return rest
-
-
-def main(_: Sequence[str]) -> None:
-    """Runs what the flags say."""
-    output = None if _OUTPUT.value is None else Path(_OUTPUT.value)
+def main() -> None:
+    """Runs what the flags say, once it is sure that they can be run."""
+    with cli.user_errors(rename={"`name`": "--losses"}):
+        specs = [wj.loss_info(name) for name in _LOSSES.value]
+    for spec in specs:
+        if _SIZE.value < spec.min_size:
+            raise cli.UserError(
+                f"--size must be at least {spec.min_size} for {spec.name}, got {_SIZE.value}."
+            )
+    output = None if _OUTPUT.value is None else Path(_OUTPUT.value).expanduser()
+    if output is not None:
+        if output.is_dir() or output.suffix == ".png":
+            raise cli.UserError(f"--output must be a file such as benchmark.json, got {output}.")
+        make_folder("The folder of --output", output.parent)
     rounds = QUICK_ROUNDS if _QUICK.value else ROUNDS
     run(_LOSSES.value, batch=_BATCH.value, size=_SIZE.value, rounds=rounds, output=output)
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=parse_flags)
+    cli.run(main)

@@ -72,12 +72,6 @@ def loss_names() -> list[str]:
     return list(wj.list_losses())
 
 
-def check_loss_names(names: Sequence[str]) -> None:
-    """Raises a `ValueError` of one sentence for an unknown name."""
-    for name in names:
-        wj.loss_info(name)
-
-
 def image_pair(color: str, batch: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Noise in [0, 1], since no time depends on the values: float32 `[batch, size, size, C]`."""
     rng = np.random.default_rng(0)

@@ -18,7 +18,7 @@ from typing import Any
 
 import watson_jax as wj
 from experiments._common.cli import UserError, check_choice, check_numbers, user_errors
-from experiments.two_afc.data import DATA_NAMES, CsvTable, csv_table
+from experiments.two_afc.data import DATA_NAMES, CsvTable, check_bapps_dir, csv_table
 from watson_jax.losses import check_floor
 
 
@@ -97,6 +97,7 @@ class FitConfig:
         check_numbers(self)
         check_choice("--data", self.data, DATA_NAMES)
         _ = self.table  # which checks its fields
+        check_bapps_dir(self.data, self.bapps_dir)
         check_choice("--color", self.color, ("rgb", "gray"))
         check_choice("luminance", self.luminance, ("image", "batch"))
         check_choice("schedule", self.schedule, ("cosine", "linear"))

@@ -67,10 +67,21 @@ def csv_table(
     if (data == "csv") != (path is not None):
         raise UserError(f"--csv must name a file with --data=csv and only then, got --data={data}.")
     if path is None:
+        if (size, fit, lower_is_better) != (None, "crop", False):
+            raise UserError(
+                "--csv_size, --csv_fit and --csv_lower_is_better must be set with --data=csv only, got "
+                f"--data={data}."
+            )
         return None
     if not Path(path).expanduser().is_file():
         raise UserError(f"--csv must be a CSV or Parquet file, got {path!r}, where there is none.")
     return CsvTable(path=path, size=size, fit=fit, lower_is_better=lower_is_better)
+
+
+def check_bapps_dir(data: str, folder: str | None) -> None:
+    """Raises a `UserError` if a folder of BAPPS is named for other data."""
+    if folder is not None and not data.startswith("bapps"):
+        raise UserError(f"--bapps_dir must be set with --data=bapps only, got --data={data}.")
 
 
 def load_data(
@@ -162,6 +173,10 @@ def _load_csv(table: CsvTable, split: str) -> TwoAfcData:
 
     options: Any = {"split": split, "size": table.size, "fit": table.fit}
     if not has_scores(table.path):
+        if table.lower_is_better:
+            raise ValueError(
+                f"`lower_is_better` must be set for opinion scores only, and {table.path} has choices."
+            )
         return load_triplets_csv(table.path, **options)
     scores = load_scores_csv(table.path, lower_is_better=table.lower_is_better, **options)
     return scores.triplets()

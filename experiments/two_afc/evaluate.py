@@ -18,6 +18,7 @@ from experiments.two_afc.data import (
     JND_SPLITS,
     SPLITS,
     CsvTable,
+    check_bapps_dir,
     load_data,
     load_jnd_data,
 )
@@ -29,10 +30,10 @@ from experiments.two_afc.tables import (
     ScoreTable,
     make_table,
     published_rows,
-    write_csv,
+    write_csv_tables,
     write_tables,
 )
-from watson_jax.datasets import TwoAfcData
+from watson_jax.datasets import ScoreData, TwoAfcData
 from watson_jax.files import clause
 
 ALL_SPLITS = {**SPLITS, **JND_SPLITS, "csv": ("all", *SPLITS["csv"])}
@@ -73,7 +74,7 @@ def load_candidate(name: str, *, color: str, image_size: tuple[int, int] = IMAGE
       MissingWeightsError: if the weights exist, but cannot be had on this machine.
       UserError: if the entry is wrong in itself.
     """
-    if Path(name).is_dir():
+    if Path(name).expanduser().is_dir():
         return _load_fit(name, color, image_size)
     given, colon, weights = name.partition(":")
     if "/" in given:
@@ -134,6 +135,9 @@ def score_losses(
             raise UserError(f"--compare must be two losses, got {','.join(compare)!r}.")
         for name in compare:
             check_choice("--compare", name, names)
+        if data in JND_SPLITS:
+            raise UserError(f"--compare must be left out with --data={data}, which has no choices.")
+    check_bapps_dir(data, bapps_dir)
     check_workdir(workdir)
     for split in splits or ():
         check_choice("--splits", split, ALL_SPLITS[data])
@@ -149,7 +153,7 @@ def score_losses(
         candidates, left_out = load_candidates(names, color)
         parts = _load_parts(data, color, bapps_dir, splits)
     for candidate in candidates:
-        _check_fits(candidate, next(iter(parts.values())), color)
+        check_fits(candidate, next(iter(parts.values())), color)
     pair = compare or [candidates[0].name, candidates[-1].name]
     if missing := [name for name in pair if name in left_out]:
         print(f"There is no picture of disagreements without {missing[0]}.")
@@ -169,8 +173,8 @@ def score_losses(
         found_in[split] = found
     # The numbers first, which took time.
     numbers = [workdir / "scores.json", workdir / "scores.csv"]
+    write_csv_tables(numbers[1], tables)
     write_tables(numbers[0], tables, versions=versions(), losses=list(names), left_out=left_out)
-    write_csv(numbers[1], tables)
     for (split, part), scores in zip(parts.items(), tables, strict=True):
         pictures.append(workdir / f"scores-{split}.png")
         save_scores(pictures[-1], scores)
@@ -198,7 +202,7 @@ def check_workdir(workdir: Path) -> None:
 
 def _load_fit(name: str, color: str, image_size: tuple[int, int]) -> Candidate:
     """The trials at the learning rate that was best on the training records: they differ in the seed."""
-    folder = Path(name)
+    folder = Path(name).expanduser()
     if not (folder / "result.json").is_file():
         raise UserError(
             f"--losses={name} must be the folder of a finished fit; it has no result.json."
@@ -263,11 +267,25 @@ def load_candidates(
     return candidates, left_out
 
 
-def _check_fits(candidate: Candidate, part: Judgements, color: str) -> None:
+def check_fits(candidate: Candidate, part: Judgements | ScoreData, color: str) -> None:
+    """Raises a `UserError` if the loss does not take images as these."""
     try:
         check_images(candidate.fn, candidate.trials[0], part, color)
     except ValueError as error:
         raise UserError(f"--losses={candidate.name} cannot be used here: {error}") from error
+
+
+def measure(
+    candidate: Candidate, part: Judgements | ScoreData, color: str, batch_size: int, split: str
+) -> tuple[np.ndarray, ...]:
+    """Its distances; a `UserError` names the loss if they are no numbers."""
+    try:
+        return distances(
+            candidate.fn, candidate.trials, part, color,
+            batch_size=batch_size, description=f"{split}, {candidate.name}",
+        )  # fmt: skip
+    except FloatingPointError as error:
+        raise UserError(f"--losses={candidate.name}: {error}") from error
 
 
 def _first_choices(name: str, found: tuple[np.ndarray, ...], part: TwoAfcData) -> Choices:
@@ -282,13 +300,7 @@ def _score_split(
     """A row for each loss, and its distances."""
     found = {}
     for candidate in candidates:
-        try:
-            found[candidate.name] = distances(
-                candidate.fn, candidate.trials, part, color,
-                batch_size=batch_size, description=f"{split}, {candidate.name}",
-            )  # fmt: skip
-        except FloatingPointError as error:
-            raise UserError(f"--losses={candidate.name}: {error}") from error
+        found[candidate.name] = measure(candidate, part, color, batch_size, split)
     return [Row(name, "loss", score(of_loss, part)) for name, of_loss in found.items()], found
 
 

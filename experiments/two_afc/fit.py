@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -98,8 +99,21 @@ def fit_and_evaluate(config: FitConfig, workdir: Path, *, resume: bool = True) -
             "--set=batch_size must be at most the number of training judgements, "
             f"{len(data['train'])}, got {config.batch_size}."
         )
-    with open_workdir(workdir, config, resume=resume) as there, Checkpoints(workdir) as saved:
+    facts = {} if config.table is None else {"judgements": _checksum(data)}
+    with (
+        open_workdir(workdir, config, resume=resume, **facts) as there,
+        Checkpoints(workdir) as saved,
+    ):
         return _fit(config, workdir, data, params, loss, steps, saved, resume=there)
+
+
+def _checksum(data: dict[str, TwoAfcData]) -> str:
+    """Tells own judgements from others in a file of the same name."""
+    checksum = 0
+    for part in data.values():
+        for array in (part.reference, part.first, part.second, part.preference):
+            checksum = zlib.crc32(np.ascontiguousarray(array).data, checksum)
+    return f"{checksum:08x}"
 
 
 def _fit(
@@ -121,16 +135,11 @@ def _fit(
     optimizer = optax.scale_by_adam(*_BETAS)
     schedule = _schedule(config, steps)
     seeds, rates = (jnp.asarray(column) for column in zip(*config.trials, strict=True))
-    start = functools.partial(
-        start_trials,
-        loss,
-        optimizer,
-        seeds=seeds,
-        learning_rates=rates.astype(jnp.float32),
-        ranking=config.ranking_kind,
-    )
-    before_fit = start().learned
-    trials = start(start_noise=config.start_noise)
+    start = functools.partial(start_trials, optimizer=optimizer, ranking=config.ranking_kind)
+    rates = rates.astype(jnp.float32)
+    trials = start(loss, seeds=seeds, learning_rates=rates, start_noise=config.start_noise)
+    # The starting weights as they are used, without the bounds of the fit.
+    before_fit = start(fittable(params), seeds=seeds[:1], learning_rates=rates[:1]).learned
     step = make_fit_step(loss, optimizer, schedule, dropout=config.dropout)
     fit_batch = jax.jit(lambda t, batch: step(t, to_triplets(batch)), donate_argnums=0)
     # As the loss is used: with the floors it ends with, and masking that no other triplet changes.
@@ -176,6 +185,7 @@ def _fit(
         final |= {f"{name}_{key}": values for key, values in found.items()}
         at_start = _evaluate(score_start, before_fit, source)
         before[f"{name}_agreement"] = float(at_start["agreement"][0])
+    _check_any_finite(final["train_loss"][None], int(trials.step) - 1)
     metric = loss.finish(trials.learned.metric)
     params, files = _write(config, workdir, loss, metric, final, before, log.rows)
     print("Files:", *files, sep="\n  ")
@@ -204,11 +214,12 @@ def _json_numbers(values: np.ndarray) -> list[float | None]:
 
 def _summary(row: dict[str, Any]) -> dict[str, str]:
     """Mean agreement of what is held out."""
-    scores = {k: v for k, v in row.items() if k.endswith("_agreement")}
-    return {
-        name.removesuffix("_agreement"): f"{np.mean([v for v in values if v is not None]):.1%}"
-        for name, values in scores.items()
+    scores = {
+        name.removesuffix("_agreement"): [v for v in values if v is not None]
+        for name, values in row.items()
+        if name.endswith("_agreement")
     }
+    return {name: f"{np.mean(v):.1%}" if v else "diverged" for name, v in scores.items()}
 
 
 def _starting_params(config: FitConfig, train: TwoAfcData) -> Any:
@@ -286,12 +297,13 @@ def _write(
 ) -> tuple[Any, list[Path]]:
     """The parameters of every trial, a summary, and the picture of how they got there."""
     files, table = [], []
-    best = int(np.nanargmin(final["train_loss"]))
+    finite = np.isfinite(final["train_loss"])
+    best = int(np.argmin(np.where(finite, final["train_loss"], np.inf)))
     for i, (seed, rate) in enumerate(config.trials):
         entry: dict[str, Any] = {"seed": seed, "learning_rate": rate, "file": None}
         entry |= {name: _json_numbers(values)[i] for name, values in final.items()}
         table.append(entry)
-        if not np.isfinite(final["train_loss"][i]):
+        if not finite[i]:
             print(f"The trial of seed {seed} at rate {rate:g} has diverged and is left out.")
             continue
         params = loss.as_params(jax.tree.map(lambda x, i=i: x[i], metric))

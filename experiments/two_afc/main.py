@@ -78,7 +78,9 @@ def main() -> None:
     except NonFiniteError as error:
         raise cli.UserError(f"{error} A lower --learning_rates=… may help.") from error
     except KeyboardInterrupt:
-        print(f"Interrupted; --workdir={workdir} goes on from its last epoch.", file=sys.stderr)
+        there = (workdir / "config.json").exists()
+        goes_on = f" The same command goes on from the last epoch in {workdir}." if there else ""
+        print(f"Interrupted.{goes_on}", file=sys.stderr)
         sys.exit(130)
 
 

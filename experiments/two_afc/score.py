@@ -71,6 +71,8 @@ def main() -> None:
 
         if len(_SPLITS.value or ["all"]) > 1:
             raise cli.UserError("--splits must be one part for a file of scores.")
+        if _COMPARE.value:
+            raise cli.UserError("--compare must be left out for a file of scores, not choices.")
         (split,) = _SPLITS.value or ["all"]
         cli.check_choice("--splits", split, ("all", *SPLITS["csv"]))
         correlate_losses(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from experiments._common import repeats
-from experiments._common.workdir import write_json
+from experiments._common.workdir import write_csv, write_json
 from experiments.two_afc.data import NOTES
 from experiments.two_afc.published import published_scores
 from experiments.two_afc.scoring import ALL, MEAN, Judgements, members_of, reference_scores
@@ -144,7 +143,7 @@ def write_tables(path: Path, tables: Sequence[ScoreTable], **facts: Any) -> None
     write_json(path, {**facts, "unit": "percent", "tables": records})
 
 
-def write_csv(path: Path, tables: Sequence[ScoreTable]) -> None:
+def write_csv_tables(path: Path, tables: Sequence[ScoreTable]) -> None:
     """Writes a line for each row and column of each table."""
     lines = [
         {"data": table.data, "split": table.split, "color": table.color, "measure": table.measure}
@@ -154,10 +153,7 @@ def write_csv(path: Path, tables: Sequence[ScoreTable]) -> None:
         for row in table.rows
         for column in row.scores
     ]
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(lines[0]))
-        writer.writeheader()
-        writer.writerows(lines)
+    write_csv(path, list(lines[0]), [list(line.values()) for line in lines])
 
 
 def _row_name(row: Row) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from experiments._common import repeats
-from experiments._common.workdir import write_json
+from experiments._common.workdir import write_csv, write_json
 from watson_jax.tables import format_table
 
 
@@ -61,14 +60,12 @@ class Table:
 
     def write_csv(self, path: Path) -> None:
         """Writes a line for each number."""
-        with path.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["run", "measure", "seeds", "mean", "std"])
-            for label, column in self.columns.items():
-                for name, values in column.items():
-                    writer.writerow(
-                        [label, name, len(values), repeats.mean(values), repeats.std(values)]
-                    )
+        lines = [
+            (label, name, len(values), repeats.mean(values), repeats.std(values))
+            for label, column in self.columns.items()
+            for name, values in column.items()
+        ]
+        write_csv(path, ["run", "measure", "seeds", "mean", "std"], lines)
 
     def _line(self, name: str) -> list[str]:
         found = [column.get(name) for column in self.columns.values()]

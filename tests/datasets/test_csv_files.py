@@ -71,6 +71,10 @@ def test_triplets(folder, triplets):
         "noise": [1, 4, 7],
     }
     assert not has_scores(triplets)
+    path = write(
+        folder / "both.csv", [["reference", "distorted", "score", "preference"], list("abcd")]
+    )
+    assert has_scores(path)
 
 
 def test_parquet_is_the_same(folder, triplets):
@@ -83,6 +87,11 @@ def test_parquet_is_the_same(folder, triplets):
     ours, theirs = load_triplets_csv(path), load_triplets_csv(triplets)
     np.testing.assert_array_equal(ours.second, theirs.second)
     np.testing.assert_array_equal(ours.preference, theirs.preference)
+    # Categories that are numbers: 0 is one, and a missing one is none.
+    for index, record in enumerate(records):
+        record["category"] = [0, 1, None][index % 3]
+    parquet.write_table(pyarrow.Table.from_pylist(records), path)
+    assert set(load_triplets_csv(path).categories) == {"0", "1"}
     path.write_bytes(b"nothing")
     with pytest.raises(ValueError, match=r"triplets\.parquet is no Parquet file: "):
         load_triplets_csv(path)

@@ -67,15 +67,16 @@ def test_a_line_without_an_end_is_one_sentence(queue):
 
 
 @pytest.mark.slow
-def test_a_stopped_run_goes_on(queue, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_a_stopped_run_goes_on(queue, tmp_path, number):
     def interrupt(process):
         while not (tmp_path / "waiting").exists():
             assert process.poll() is None
             time.sleep(0.02)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
 
     lines = "--wait\n--name=later\n"
-    stopped = 128 + signal.SIGINT, "Stopped. The same command continues from here.\n"
+    stopped = 128 + number, "Stopped. The same command continues from here.\n"
     assert queue(lines, interrupt) == stopped
     assert not (tmp_path / "runs.txt.done").exists()
     assert queue(lines) == (0, "")

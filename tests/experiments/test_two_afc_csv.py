@@ -3,14 +3,16 @@
 import csv
 import json
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
+import watson_jax as wj
 from experiments._common.cli import UserError
 from experiments.two_afc import correlations, evaluate, fit
 from experiments.two_afc.configs import FitConfig
-from experiments.two_afc.data import CsvTable, csv_table, load_data
+from experiments.two_afc.data import CsvTable, csv_table, load_data, to_images
 from tests.experiments.command import run
 
 SIDE = 24
@@ -96,6 +98,57 @@ def test_what_a_fit_is_made_on(folder, tmp_path, monkeypatch):
     assert len(parts["train"]) + len(parts["val"]) == 10
 
 
+def test_other_judgements_are_another_run(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(fit, "_fit", lambda *_, **__: None)
+    path = tmp_path / "own.csv"
+    with (folder / "choices.csv").open() as file:
+        rows = [[*(f"{folder}/{name}" for name in row[:3]), row[3]] for row in csv.reader(file)][1:]
+
+    def fit_to(rows):
+        lines = ["reference,first,second,preference", *map(",".join, rows)]
+        path.write_text("\n".join(lines))
+        config = FitConfig(data="csv", csv=str(path), loss="watson-dct", color="gray", batch_size=2)
+        fit.fit_and_evaluate(config, tmp_path / "run")
+
+    fit_to(rows)
+    fit_to(rows)  # goes on
+    with pytest.raises(UserError, match=r"holds another run \(judgements = "):
+        fit_to([*rows[:-1], [*rows[-1][:3], "0.5"]])
+
+
+@pytest.mark.slow
+def test_before_the_fit_the_weights_are_as_they_are_loaded(folder, tmp_path):
+    config = FitConfig(
+        data="csv", csv=str(folder / "choices.csv"), loss="watson-dct", color="gray", batch_size=4,
+        weights="initial", epochs=1, seeds=1, pooling_range=(1.0, 1.5),
+    )  # fmt: skip
+    params = wj.load_params("watson-dct", color="gray", weights="initial")
+    assert params.pooling_exponent > 1.5
+    with jax.numpy_dtype_promotion("standard"):  # Optax's Adam mixes integers and floats
+        fit.fit_and_evaluate(config, tmp_path)
+    before = json.loads((tmp_path / "result.json").read_text())["before"]
+    for split, part in load_data("csv", color="gray", table=table(folder, "choices")).items():
+        images = [to_images(x, "gray") for x in (part.reference, part.first, part.second)]
+        d0, d1 = (wj.watson_dct(params, x, images[0]) for x in images[1:])
+        agreement = wj.two_afc.agreement(d0, d1, part.preference).mean()
+        assert before[f"{split}_agreement"] == pytest.approx(float(agreement), abs=1e-6)
+
+
+def test_scores_that_cannot_be_correlated(folder, tmp_path):
+    path = folder / "few.csv"
+    path.write_text("reference,distorted,score\n0-0.png,0-1.png,3\n")
+    few = CsvTable(path=str(path))
+    with pytest.raises(
+        UserError, match=r"^--csv must have at least 2 scores in --splits=all, got 1\.$"
+    ):
+        correlations.correlate_losses(["l2"], table=few, color="rgb", workdir=tmp_path / "few")
+    path.write_text(path.read_text() + "1-0.png,1-1.png,3\n")
+    correlations.correlate_losses(["l2"], table=few, color="rgb", workdir=tmp_path / "equal")
+    text = (tmp_path / "equal" / "scores.json").read_text()
+    record = json.loads(text, parse_constant=pytest.fail)
+    assert record["correlations"]["l2"] == {"SRCC": [None], "KRCC": [None], "PLCC": [None]}
+
+
 def test_wrong_flags_are_one_sentence(folder, tmp_path):
     for wrong, message in (
         ({"data": "csv"}, "--csv must name a file with --data=csv and only then, got --data=csv"),
@@ -103,6 +156,7 @@ def test_wrong_flags_are_one_sentence(folder, tmp_path):
         ({"data": "csv", "csv": "x", "csv_fit": "pad"}, "--csv_fit must be one of crop, resize"),
         ({"data": "csv", "csv": "none.csv"}, "--csv must be a CSV or Parquet file, got 'none.csv'"),
         ({"data": "csv", "csv": __file__, "csv_size": 0}, "csv_size must be at least 1"),
+        ({"csv_size": 64}, "must be set with --data=csv only, got --data=photos-2afc"),
     ):
         with pytest.raises(UserError, match=message):
             FitConfig(**wrong)
@@ -118,6 +172,13 @@ def test_wrong_flags_are_one_sentence(folder, tmp_path):
         evaluate.score_losses(
             ["l2"], data="csv", color="rgb", workdir=tmp_path / "x", table=CsvTable(path=str(bad))
         )
+    with pytest.raises(
+        UserError, match=r"--csv_lower_is_better must be set for opinion scores only"
+    ):
+        evaluate.score_losses(
+            ["l2"], data="csv", color="rgb", workdir=tmp_path / "x",
+            table=table(folder, "choices", lower_is_better=True),
+        )  # fmt: skip
     with pytest.raises(UserError, match=r"row 2 \(.* too small for 99x99\)"):
         fit.fit_and_evaluate(
             FitConfig(data="csv", csv=str(folder / "choices.csv"), csv_size=99), tmp_path / "x"

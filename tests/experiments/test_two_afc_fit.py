@@ -137,6 +137,10 @@ def test_the_fit_stops_when_no_trial_is_left(tmp_path):
     config = dataclasses.replace(CONFIG, seeds=1, learning_rates=(1e10,), epochs=3)
     with pytest.raises(NonFiniteError, match=r"not finite at step \d"):
         fit.fit_and_evaluate(config, tmp_path)
+    last_step = dataclasses.replace(config, epochs=1, batch_size=10)
+    for _ in range(2):  # the one that trains, and the one that finds its checkpoint
+        with pytest.raises(NonFiniteError, match="not finite at step 0"):
+            fit.fit_and_evaluate(last_step, tmp_path / "one")
 
 
 @pytest.mark.slow
@@ -196,6 +200,7 @@ def test_features_that_cost_much_are_computed_once(tmp_path, monkeypatch):
         ({"decay_epochs": 30}, "decay_epochs must be at most epochs, 12, got 30"),
         ({"learning_rates": (1e-3, 0.0)}, "learning_rates must be above 0"),
         ({"learning_rates": (1e-3, 1e-3)}, "learning_rates must differ"),
+        ({"bapps_dir": "."}, "--bapps_dir must be set with --data=bapps only"),
         ({"triplets": 0}, "triplets must be at least 1, got 0"),
         ({"seed": 2**31 - 1}, "seed must be below"),
         ({"seed": 10**20}, "seed must be below"),

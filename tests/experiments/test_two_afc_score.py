@@ -195,7 +195,7 @@ def test_tables_survive_json_and_csv(judgements, tmp_path):
     assert record["left_out"] == {"lpips": "no network"}
     fit = record["tables"][0]["rows"][2]
     assert fit["std"]["mean"] == pytest.approx(np.std(fit["scores"]["mean"], ddof=1), abs=1e-4)
-    tables.write_csv(tmp_path / "scores.csv", [table])
+    tables.write_csv_tables(tmp_path / "scores.csv", [table])
     with (tmp_path / "scores.csv").open() as file:
         lines = list(csv.DictReader(file))
     assert {line["kind"] for line in lines} == {"loss", "published", "reference"}
@@ -386,6 +386,14 @@ def test_published_scores_stand_beside_the_weights_that_they_are_about(reference
         ({"color": "grey"}, "--color must be one of rgb, gray, got 'grey'; did you mean 'gray'"),
         ({"data": "photos"}, "--data must be one of .* did you mean 'photos-2afc'"),
         ({"data": "bapps-jnd"}, "--bapps_dir must name the folder"),
+        (
+            {"bapps_dir": "."},
+            "--bapps_dir must be set with --data=bapps only, got --data=photos-2afc",
+        ),
+        (
+            {"data": "bapps-jnd", "names": ["l1", "l2"], "compare": ["l1", "l2"]},
+            "--compare must be left out with --data=bapps-jnd",
+        ),
         ({"data": "bapps-jnd", "splits": ["train"]}, "--splits must be one of val, got 'train'"),
     ],
 )

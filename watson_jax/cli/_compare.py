@@ -43,6 +43,7 @@ def compare_files(args: argparse.Namespace) -> None:
     if args.backbone and not any(spec.takes_backbone for spec in specs.values()):
         raise UsageError(f"--backbone is for LPIPS alone, got --loss={','.join(labels)}.")
     pairs = find_pairs(args.image, args.reference, all_pairs=args.all_pairs)
+    args.map = args.map and args.map.expanduser()
     mapped = _mapped_loss(args.map, specs, pairs)
     if missing := [name for name in ("PIL", "tqdm") if importlib.util.find_spec(name) is None]:
         raise ImportError(

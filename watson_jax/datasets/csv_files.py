@@ -75,10 +75,12 @@ def load_triplets_csv(
     kept = _split([row["reference"] for _, row in rows], split, held_out)
     for place, index in enumerate(kept):
         number, row = rows[index]
-        if category := row.get("category"):
-            if str(category) in _RESERVED:
-                problems.append((number, f"category must not be {category!r}"))
-            names.setdefault(str(category), []).append(place)
+        category = row.get("category")
+        name = "" if category is None or category != category else str(category)
+        if name in _RESERVED:
+            problems.append((number, f"category must not be {category!r}"))
+        if name:
+            names.setdefault(name, []).append(place)
     _raise(Path(path), problems)
     reference, first, second = (images(column, kept) for column in _CHOICES)
     categories = {name: np.array(members) for name, members in sorted(names.items())}
@@ -132,7 +134,7 @@ def has_scores(path: str | os.PathLike[str]) -> bool:
       OSError: if it cannot be read.
     """
     columns = _read_table(Path(path))[0][1]
-    return "score" in columns and "preference" not in columns
+    return not {*_CHOICES, "preference"} <= set(columns)
 
 
 def _read_table(path: Path, needed: Sequence[str] = ()) -> list[Row]:
@@ -228,7 +230,7 @@ def _decode(folder: Path, size: int | None, fit: str, name: str) -> _Image:
     if not name:
         return _Image(problem="a path is empty")
     try:
-        values = read_image(folder / Path(name).expanduser())
+        values = read_image(folder / os.path.expanduser(name))
     except (OSError, ValueError) as error:
         return _Image(problem=clause(error))
     image = np.rint(255 * values).astype(np.uint8)
