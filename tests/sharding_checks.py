@@ -259,6 +259,18 @@ def test_convolution(kind, channels):
     assert_close(found, expected)
 
 
+def test_shard_map_without_jit():
+    loss = wj.get_loss("watson-dct", color="gray")
+    images, reference = noise(1, 4, 8, 8, 1), jnp.asarray(noise(2, 8, 8, 1))
+    spread = jax.shard_map(
+        jax.vmap(lambda image: loss(image, reference)),
+        mesh=mesh(AxisType.Auto),
+        in_specs=BATCH,
+        out_specs=BATCH,
+    )
+    assert_close(spread(images), jax.vmap(loss, (0, None))(images, reference))
+
+
 @pytest.mark.parametrize("bands", [False, True], ids=["whole", "bands"])
 def test_one_image_compared_with_many_under_shard_map(bands, monkeypatch):
     total, arguments, expected = one_with_many("watson-dct")

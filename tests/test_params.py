@@ -10,9 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 import watson_jax as wj
 from tests.example_losses import example_loss
+from tests.images import noise
 from watson_jax._registry import LOSSES
 from watson_jax.weights import write_npz
 
@@ -450,12 +452,30 @@ def test_a_truncated_file(tmp_path):
         wj.load_params("watson-dft", color="gray", weights=path)
 
 
+def test_sets_of_parameters_are_compared_as_a_whole():
+    params, other = (wj.load_params("watson-dft", weights="initial") for _ in range(2))
+    assert params == params
+    assert params != other
+    assert len({params, other}) == 2
+
+
 def test_params_are_pytrees():
     params = wj.load_params("watson-dft", color="rgb", weights="initial")
     assert len(jax.tree.leaves(params)) == 6
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(params))
     with pytest.raises(dataclasses.FrozenInstanceError):
         params.log_thresholds = 0
+
+
+def test_an_image_may_be_a_parameter_of_flax():
+    class Picture(nnx.Module):
+        def __init__(self):
+            self.pixels = nnx.Param(noise(1, 8, 8, 1))
+
+    loss = wj.get_loss("watson-dct", color="gray")
+    reference = noise(2, 8, 8, 1)
+    found = nnx.grad(lambda picture: loss(picture.pixels, reference))(Picture())
+    np.testing.assert_array_equal(found.pixels[...], jax.grad(loss)(noise(1, 8, 8, 1), reference))
 
 
 def test_warning_of_the_range_comes_once_for_a_line():

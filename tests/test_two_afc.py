@@ -41,6 +41,16 @@ def test_scores_are_the_recorded_ones(goldens):
     np.testing.assert_allclose(human, recorded["score/human_per_sample"], atol=1e-6)
 
 
+def test_agreement_makes_no_nan_of_its_own():
+    d0, d1 = np.float32([2, 1, 1, np.nan, 1]), np.float32([1, 2, 1, 1, np.nan])
+    preference = jnp.full(5, 0.3)
+    expected = [0.3, 0.7, 0.5, np.nan, np.nan]
+    np.testing.assert_allclose(two_afc.agreement(d0, d1, preference), expected, rtol=1e-6)
+    with jax.debug_nans(True):
+        found = two_afc.agreement(d0[:3], d1[:3], preference[:3])
+    np.testing.assert_allclose(found, expected[:3], rtol=1e-6)
+
+
 def test_probability_follows_equation_11():
     # gamma (d0 - d1) / (d0 + d1) = 2 (3 - 1) / 4 = 1; the second is closer.
     found = two_afc.ranking_probability(jnp.float32(3), jnp.float32(1), 2.0)

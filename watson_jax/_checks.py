@@ -52,7 +52,11 @@ def check_pair(
 
 
 def check_floating(name: str, x: Any, kind: Any = jnp.floating) -> jax.Array:
-    """Raises a `TypeError` unless `x` is an array of floats, or of another `kind` of numbers."""
+    """Raises a `TypeError` unless `x` is an array of floats, or of another `kind` of numbers.
+
+    Returns:
+      The array, at least as wide as float32.
+    """
     if not hasattr(x, "dtype") or not hasattr(x, "shape"):
         raise TypeError(f"`{name}` must be an array, got {type(x).__name__}.")
     try:
@@ -69,7 +73,14 @@ def check_floating(name: str, x: Any, kind: Any = jnp.floating) -> jax.Array:
             f"`{name}` must be floating point{' in [0, 1]' * is_image}, got {x.dtype}"
             f"{'; divide 8-bit images by 255' * (is_image and is_integer)}."
         )
-    return jnp.asarray(x)
+    return widen(x)
+
+
+def widen(x: Any) -> jax.Array:
+    """An array in which can be computed: numbers narrower than float32 become float32."""
+    x = jnp.asarray(x)
+    is_narrow = jnp.issubdtype(x.dtype, jnp.floating) and jnp.finfo(x.dtype).bits < 32
+    return x.astype(jnp.float32) if is_narrow else x
 
 
 def check_image(name: str, image: Any, channels: Sequence[int], min_size: int) -> jax.Array:
@@ -100,6 +111,8 @@ def check_image(name: str, image: Any, channels: Sequence[int], min_size: int) -
             f"`{name}` must be at least {min_size} pixel{'s' * (min_size > 1)} high and wide, "
             f"got {shape[-3]}x{shape[-2]}."
         )
+    if not isinstance(image, np.ndarray):
+        image = jnp.asarray(image)  # such as a parameter of Flax
     if not isinstance(image, jax.core.Tracer):
         _warn_of_range(name, image)
     return jnp.asarray(image)
@@ -125,8 +138,11 @@ def _warn_of_range(name: str, image: Any) -> None:
         return  # Spread over several hosts.
     if isinstance(image, jax.Array):
         # On the device that holds them, so that two numbers come to the host and not a batch of images.
-        with jax.ensure_compile_time_eval():  # Other arguments of the caller's may be traced.
-            low, high = map(float, _extremes(image))
+        try:
+            with jax.ensure_compile_time_eval():  # Other arguments of the caller's may be traced.
+                low, high = map(float, _extremes(image))
+        except jax.errors.ConcretizationTypeError:
+            return  # Inside of `shard_map` outside of `jit`, nothing is computed at once.
     else:
         values = np.asarray(image)
         low, high = float(values.min()), float(values.max())

@@ -135,8 +135,9 @@ def agreement(
       [0.800000011920929, 0.5]
     """
     d0, d1, preference = map(jnp.asarray, (d0, d1, preference))
-    decided = jnp.where(d1 < d0, preference, jnp.where(d0 < d1, 1 - preference, jnp.nan))
-    return jnp.where(d0 == d1, 0.5, decided)
+    decided = jnp.where(d0 == d1, 0.5, jnp.where(d1 < d0, preference, 1 - preference))
+    # The distances' own, as a NaN of ours would be reported by `jax.debug_nans`.
+    return jnp.where(jnp.isnan(d0), d0, jnp.where(jnp.isnan(d1), d1, decided))
 
 
 def human_agreement(preference: Float[ArrayLike, "*triplets"]) -> Float[Array, "*triplets"]:

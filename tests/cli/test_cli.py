@@ -119,6 +119,18 @@ def test_weights_colour_and_map(folders, capsys, tmp_path):
     assert np.ptp(blocks, axis=(0, 1)).max() > 20  # the four blocks differ
 
 
+def test_weights_are_for_the_losses_that_have_some(folders, capsys):
+    pair = (folders / "image" / "b.bmp", folders / "reference" / "b.png")
+    compare = ("compare", *pair, "--format=json", "--weights=initial")
+    status, out, _ = run(capsys, *compare, "--loss=l1,watson-dct")
+    assert status == 0
+    (found,) = json.loads(out)["pairs"]
+    (named,) = json.loads(run(capsys, *compare[:-1], "--loss=watson-dct:initial")[1])["pairs"]
+    assert found["watson-dct"] == named["watson-dct:initial"]
+    status, _, err = run(capsys, *compare, "--loss=l1,l2")
+    assert (status, err) == (2, "error: --weights is for losses with weights, got --loss=l1,l2.\n")
+
+
 def test_each_pair_has_a_map_of_its_own(folders, capsys, tmp_path):
     for side in ("image", "reference"):
         for name in ("a b", "a-b"):

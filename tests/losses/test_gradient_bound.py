@@ -10,6 +10,7 @@ from watson_jax.losses._spec import CHANNELS
 
 SIZE = 16
 BOUND = 1e3  # what `watson_dft` and `watson_dct` promise of packaged weights
+assert np.finfo(np.float16).max > 65 * BOUND  # the factor that docs/training.md names
 
 
 def adversarial_images(channels):

@@ -29,6 +29,34 @@ def test_luminance_masking_has_a_floor():
     np.testing.assert_allclose(floored, [0.1**1.5, 2**1.5], rtol=1e-5)
 
 
+@pytest.mark.parametrize("alpha", [-10.0, -5.0, 5.0, 10.0])
+def test_luminance_masking_stays_in_float32_on_black(alpha):
+    def masked(dc, alpha):
+        return wj.luminance_masking(np.exp(np.float32([-40, 40])), dc, dc.mean(), alpha).sum()
+
+    value, slopes = jax.value_and_grad(masked, argnums=(0, 1))(jnp.array([0.0, 4.0]), alpha)
+    assert 0 < value < np.inf
+    assert all(np.isfinite(slope).all() for slope in slopes)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_stages_compute_narrow_numbers_in_float32(dtype):
+    x = jnp.asarray([0.0, 0.3, 2.0], dtype)
+    wide = x.astype("float32")
+    for stage in (
+        lambda x: wj.luminance_masking(x + 1, x, x.mean(), x),
+        lambda x: wj.contrast_masking(x + 1, x, x / 4),
+        lambda x: wj.smooth_maximum(x, 1 - x),
+        lambda x: wj.p_norm(x, 1.5, axis=0),
+    ):
+        found = stage(x)
+        assert found.dtype == jnp.float32
+        assert np.isfinite(found).all()
+    np.testing.assert_array_equal(
+        wj.smooth_maximum(x, x[::-1]), wj.smooth_maximum(wide, wide[::-1])
+    )
+
+
 def test_contrast_masking_of_a_loop(x64):
     t, c = jnp.array([0.5, 2.0, 1e-3]), jnp.array([0.0, 30.0, 1e-3])
     expected = [
@@ -60,9 +88,10 @@ def test_second_derivatives_of_the_p_norm_are_symmetric_at_zero_entries(x64):
 norm_and_slopes = jax.jit(jax.value_and_grad(lambda x, p: wj.p_norm(x, p, axis=0), argnums=(0, 1)))
 
 
-@pytest.mark.parametrize("p", [0.1, 0.5, 4.0])
-def test_p_norm_is_finite_with_small_exponents_and_zeros(p):
-    x = np.random.default_rng(0).standard_normal(2560, np.float32)
+@pytest.mark.parametrize("p", [0.1, 0.5, 2.5, 4.0, 50.0])
+@pytest.mark.parametrize("scale", [1e-30, 1e-20, 1e-3, 1.0])
+def test_p_norm_is_finite_with_any_exponent_and_zeros(p, scale):
+    x = np.float32(scale) * np.random.default_rng(0).standard_normal(2560, np.float32)
     x[:5] = 0
     norm, slopes = norm_and_slopes(x, np.float32(p))
     assert np.isfinite(norm)

@@ -350,6 +350,41 @@ def test_thresholds_that_vanish_leave_gradients_finite(name):
     chex.assert_tree_all_finite(gradients)
 
 
+@pytest.mark.parametrize("implementation", ["auto", "plain"])
+@pytest.mark.parametrize("name", ["watson-dct", "watson-dft"])
+def test_images_that_are_nearly_black_are_at_a_finite_distance(name, implementation):
+    loss = wj.get_loss(name, color="gray", weights="initial", implementation=implementation)
+    black = jnp.zeros((5, 16, 16, 1))
+    faint = black + jnp.float32([1e-30, 1e-17, 1e-8, 1e-3, 0.5])[:, None, None, None]
+    block_map = getattr(wj, f"{name.replace('-', '_')}_map")
+    for exponent in (0.5, 4.0, 50.0):
+        params = dataclasses.replace(loss.params, pooling_exponent=jnp.full(1, exponent))
+
+        def values(x, y, params=params):
+            return loss.fn(params, x, y)
+
+        found, pull = jax.vjp(jax.jit(values), faint, black)
+        assert np.isfinite(found).all()
+        assert (np.diff(found) >= 0).all()
+        assert all(np.isfinite(gradient).all() for gradient in pull(jnp.ones(5)))
+        assert np.isfinite(block_map(params, faint, black)).all()
+
+
+@pytest.mark.parametrize("implementation", ["auto", "plain"])
+@pytest.mark.parametrize("name", ["watson-dct", "watson-dft"])
+def test_any_luminance_exponent_is_finite_on_black(name, implementation):
+    loss = wj.get_loss(name, color="gray", weights="initial", implementation=implementation)
+    image = jnp.full((16, 16, 1), 0.5).at[:8, :8].set(0)
+    with_gradients = jax.jit(jax.value_and_grad(loss.fn, argnums=(0, 1, 2)))
+    for alpha in (-10.0, -5.0, 5.0, 10.0):
+        params = dataclasses.replace(loss.params, luminance_exponent=jnp.full(1, alpha))
+        for other in (image, 0.9 * image + 0.01):
+            value, gradients = with_gradients(params, other, image)
+            assert np.isfinite(value)
+            assert (value == 0) == (other is image)
+            assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
+
+
 def test_identical_black_images_are_at_zero_whatever_the_exponent():
     # (1e-10)^4 takes the threshold, and with it S, to 0 in float32.
     params = wj.load_params("watson-dft", color="rgb", weights="initial")

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import watson_jax as wj
@@ -105,6 +106,20 @@ def test_epochs_differ_and_drop_the_partial_batch():
     assert first.shape == (4, 5)
     assert len(np.unique(first)) == 20
     assert not np.array_equal(first, second)
+
+
+def test_an_epoch_has_at_least_one_batch():
+    with pytest.raises(ValueError, match="`batch_size` must be at most `num_images`, 20, got 32"):
+        epoch_order(KEY, 0, num_images=20, batch_size=32)
+
+
+def test_training_leaves_the_model_and_the_loss_as_they_are():
+    model = MnistVAE(KEY, image_shape=(4, 4, 1), features=(1, 1), hidden=2)
+    params = {"scale": jnp.ones(3)}
+    _, state = create_train_state(model, optax.sgd(0.1), loss_params=params)
+    jax.jit(lambda s: s, donate_argnums=0)(state)
+    assert np.isfinite(model(jnp.zeros((1, 4, 4, 1)), key=KEY).reconstruction).all()
+    np.testing.assert_array_equal(params["scale"], 1)
 
 
 @pytest.mark.slow

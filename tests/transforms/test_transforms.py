@@ -144,6 +144,31 @@ def test_narrow_images_have_coefficients_in_complex64(dtype):
     assert gradient.dtype == dtype
 
 
+@pytest.mark.parametrize(
+    "transform", [wj.block_dct, wj.inverse_block_dct, wj.rgb_to_ycbcr, wj.ycbcr_to_rgb]
+)
+def test_narrow_numbers_are_transformed_in_float32(transform):
+    x = noise(1, 8, 8, 3) if transform is not wj.inverse_block_dct else noise(1, 2, 2, 8, 8, 3)
+    narrow = x.astype("bfloat16")
+    found = transform(narrow)
+    assert found.dtype == jnp.float32
+    np.testing.assert_array_equal(found, transform(narrow.astype("float32")))
+
+
+@pytest.mark.parametrize("kind", [jnp.array, np.array, tuple])
+def test_offsets_from_around_a_compiled_function(kind):
+    image = noise(1, 8, 8, 1)
+    expected, _ = wj.grid_shift(image, image, (1, 2))
+    found, _ = jax.jit(lambda x: wj.grid_shift(x, x, kind((1, 2))))(image)
+    np.testing.assert_array_equal(found, expected)
+    offset = kind((1, 2))
+    found, _ = jax.jit(lambda x: wj.grid_shift(x, x, offset))(image)
+    np.testing.assert_array_equal(found, expected)
+    wrong = kind((7, 5))
+    with pytest.raises(ValueError, match=r"`offset` must be .* from -4 to 4, got \[7, 5\]"):
+        jax.jit(lambda x: wj.grid_shift(x, x, wrong))(image)
+
+
 @pytest.mark.parametrize("offset", [jnp.zeros(2), jnp.zeros(3, int)])
 def test_traced_offsets_that_are_none(offset):
     image = noise(1, 8, 8, 1)

@@ -42,6 +42,8 @@ def compare_files(args: argparse.Namespace) -> None:
     specs = {label: find_loss(label.partition(":")[0]) for label in labels}
     if args.backbone and not any(spec.takes_backbone for spec in specs.values()):
         raise UsageError(f"--backbone is for LPIPS alone, got --loss={','.join(labels)}.")
+    if args.weights and not any(spec.weights for spec in specs.values()):
+        raise UsageError(f"--weights is for losses with weights, got --loss={','.join(labels)}.")
     pairs = find_pairs(args.image, args.reference, all_pairs=args.all_pairs)
     args.map = args.map and args.map.expanduser()
     mapped = _mapped_loss(args.map, specs, pairs)
@@ -84,7 +86,7 @@ def compare_files(args: argparse.Namespace) -> None:
 
 def _load(args: argparse.Namespace, label: str, size: Size | None) -> Any:
     name, colon, own = label.partition(":")
-    weights = own if colon else args.weights
+    weights = own if colon else args.weights if find_loss(name).weights else None
     backbone = args.backbone if find_loss(name).takes_backbone else None
     try:
         return wj.get_loss(

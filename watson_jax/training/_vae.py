@@ -117,6 +117,8 @@ def create_train_state(
 ) -> tuple[nnx.GraphDef, TrainState]:
     """Splits the model, once, into its definition and a state of plain nested dictionaries.
 
+    The state has copies of all arrays, as training reuses their memory.
+
     Args:
       model: of this library, or one that is called alike.
       optimizer: from optax.
@@ -124,6 +126,7 @@ def create_train_state(
     """
     graphdef, *states = nnx.split(model, nnx.Param, nnx.BatchStat)
     params, batch_stats = (nnx.to_pure_dict(state) for state in states)
+    params, batch_stats, loss_params = jax.tree.map(jnp.copy, (params, batch_stats, loss_params))
     opt_state = optimizer.init((params, loss_params))
     step = jnp.zeros((), jnp.int32)
     return graphdef, TrainState(params, batch_stats, loss_params, opt_state, step)
@@ -138,7 +141,15 @@ def merge_model(graphdef: nnx.GraphDef, params: Any, batch_stats: Any) -> Any:
 def epoch_order(
     key: PRNGKeyArray, epoch: int, *, num_images: int, batch_size: int
 ) -> Int[Array, "steps batch"]:
-    """Which images make up each batch of an epoch; the last, partial batch is dropped."""
+    """Which images make up each batch of an epoch; the last, partial batch is dropped.
+
+    Raises:
+      ValueError: if there is no whole batch.
+    """
+    if batch_size > num_images:
+        raise ValueError(
+            f"`batch_size` must be at most `num_images`, {num_images}, got {batch_size}."
+        )
     order = jax.random.permutation(jax.random.fold_in(key, epoch), num_images)
     steps = num_images // batch_size
     return order[: steps * batch_size].reshape(steps, batch_size)

@@ -63,10 +63,7 @@ def block_dft(
     """
     image = check_floating("image", image)
     blocks = jnp.moveaxis(split_blocks(image), -1, -3)
-    flat = merge_axes(blocks, -2)
-    if flat.dtype != jnp.float64:
-        flat = flat.astype(jnp.float32)  # no complex numbers are narrower
-    coefficients = dft_of_blocks(flat)
+    coefficients = dft_of_blocks(merge_axes(blocks, -2))
     return jnp.moveaxis(split_axis(coefficients, -1, HALF), -3, -1)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -45,23 +47,24 @@ def grid_shift(
       [0.25, 0.5, 0.75, 0.75]
     """
     check_pair(image, reference, channels=())
-    offset = jnp.asarray(offset)
-    is_traced = isinstance(offset, jax.core.Tracer)
-    clipped = jnp.zeros(2, jnp.int32)
-    is_two_whole_numbers = offset.shape == (2,) and jnp.issubdtype(offset.dtype, jnp.integer)
+    is_traced = any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(offset))
+    # NumPy's for a concrete one: under `jit` an array of JAX would be traced from here on.
+    given: Any = jnp.asarray(offset) if is_traced else np.asarray(offset)
+    clipped = np.zeros(2, np.int32)
+    is_two_whole_numbers = given.shape == (2,) and jnp.issubdtype(given.dtype, jnp.integer)
     if is_two_whole_numbers:  # clipped in their own type, as a narrower one would wrap around
-        least = max(-MAX_SHIFT, jnp.iinfo(offset.dtype).min)
-        clipped = jnp.clip(offset, least, MAX_SHIFT).astype(jnp.int32)
-    if not is_two_whole_numbers or not (is_traced or np.array_equal(clipped, offset)):
+        least = max(-MAX_SHIFT, jnp.iinfo(given.dtype).min)
+        clipped = given.clip(least, MAX_SHIFT).astype(np.int32)
+    if not is_two_whole_numbers or not (is_traced or np.array_equal(clipped, given)):
         raise ValueError(
             "`offset` must be two whole numbers (vertical, horizontal) from "
-            f"{-MAX_SHIFT} to {MAX_SHIFT}, got {jax.typeof(offset) if is_traced else offset.tolist()}."
+            f"{-MAX_SHIFT} to {MAX_SHIFT}, got {jax.typeof(given) if is_traced else given.tolist()}."
         )
 
     def shift(x, corner):
         return for_each(lambda image: _crop(image, *corner), x)
 
-    corner = clipped + MAX_SHIFT
+    corner = jnp.asarray(clipped + MAX_SHIFT)
     return (
         keep_sharding(shift, jnp.asarray(image), corner),
         keep_sharding(shift, jnp.asarray(reference), corner),

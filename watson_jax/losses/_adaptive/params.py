@@ -18,7 +18,7 @@ MIN_SCALE = 1e-5
 
 
 @jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class AdaptiveParams:
     """Parameters of the Adaptive loss: a shape and a scale for each coefficient of an image.
 

@@ -22,7 +22,7 @@ _SCALE = np.array([0.458, 0.448, 0.450])
 
 
 @jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class LpipsParams:
     """Parameters of LPIPS.
 
@@ -45,7 +45,7 @@ class LpipsParams:
 
 
 @jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class LpipsFeatures:
     """What LPIPS needs to know of a reference, from `lpips_features`.
 

@@ -53,7 +53,7 @@ class _Readable:
 
 
 @jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class WatsonDctParams(_Readable):
     """Parameters of Watson-DCT, one leading axis for the channels (Y, Cb, Cr; length 1 for grey).
 
@@ -73,7 +73,7 @@ class WatsonDctParams(_Readable):
 
 
 @jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class WatsonDftParams(_Readable):
     """Parameters of Watson-DFT: as those of `WatsonDctParams`, and the weights of the phases.
 

@@ -36,7 +36,7 @@ _TORCH_KEYS = {
 }
 
 # Far beyond what fits find. Float32 holds what comes of each alone, but not of all at their ends: with
-# an exponent of 0.1 and thresholds apart by e^20, the gradient of a reference can be NaN.
+# a pooling exponent of 0.1 and thresholds apart by e^20, the gradient of a reference can be NaN.
 _RANGES = {
     "pooling_exponent": (0.1, 100.0),
     "log_thresholds": (-40.0, 40.0),

@@ -15,7 +15,10 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Complex, Float
 
+from watson_jax._checks import widen
+
 EPSILON = 1e-10  # Wherever the paper has an epsilon.
+_MOST_LOG = 40.0
 
 
 class Functions(NamedTuple):
@@ -55,12 +58,18 @@ def luminance_masking(
       >>> print(f"{luminance_masking(2.0, jnp.array(0.9), jnp.array(0.1), 0.5):.3f}")
       6.000
     """
-    thresholds, dc, mean_dc, exponent = map(jnp.asarray, (thresholds, dc, mean_dc, exponent))
+    thresholds, dc, mean_dc, exponent = map(widen, (thresholds, dc, mean_dc, exponent))
+    return thresholds * jnp.exp(log_luminance(dc, mean_dc, exponent, floor))
+
+
+def log_luminance(dc: Array, mean_dc: Array, exponent: Array, floor: float) -> Array:
+    """The logarithm of the factor of eq. 5, (C_00 / mean C_00)^alpha."""
     # A quotient's derivative has the square of the mean, 1e-20 on black, which can leave float32.
     log_ratio = jnp.log(dc + EPSILON) - jnp.log(mean_dc + EPSILON)
     if floor:
         log_ratio = jnp.maximum(log_ratio, math.log(floor))
-    return thresholds * jnp.exp(exponent * log_ratio)
+    # Published exponents reach 35 on black. With an exponent of 5 the threshold would leave float32.
+    return jnp.clip(exponent * log_ratio, -_MOST_LOG, _MOST_LOG)
 
 
 def smooth_maximum(
@@ -81,6 +90,7 @@ def smooth_maximum(
       >>> float(smooth_maximum(jnp.array(1000.0), jnp.array(1.0)))
       1000.0
     """
+    a, b = widen(a), widen(b)
     low, high = jnp.minimum(a, b), jnp.maximum(a, b)
     gap = high - low
     return high - gap * jax.nn.sigmoid(-gap)
@@ -106,7 +116,7 @@ def contrast_masking(
       >>> print(f"{contrast_masking(jnp.array(1.0), jnp.array(100.0), 0.5):.3f}")
       9.999
     """
-    thresholds, magnitudes, exponent = map(jnp.asarray, (thresholds, magnitudes, exponent))
+    thresholds, magnitudes, exponent = map(widen, (thresholds, magnitudes, exponent))
     log_masked = exponent * jnp.log(magnitudes + EPSILON) + (1 - exponent) * jnp.log(thresholds)
     return smooth_maximum(thresholds, jnp.exp(log_masked))
 
@@ -215,7 +225,7 @@ def p_norm(
       >>> float(p_norm(jnp.array([3.0, 0.0, 4.0]), jnp.array(2.0), axis=0))
       5.0
     """
-    x, p = jnp.asarray(x), jnp.asarray(p)
+    x, p = widen(x), widen(p)
     if not jnp.issubdtype(p.dtype, jnp.floating):  # whole numbers have no tangents
         p = p.astype(x.dtype)
     return p_norm_with(XLA, x, p, axis)
@@ -249,7 +259,9 @@ def _norm_and_slopes(x, p, axes, functions):
     size = x * jnp.sign(x)  # As jnp.abs, but with derivative 0 and not 1 at 0.
     # All relative to the largest, so that no power overflows.
     largest = _nonzero(jnp.max(size, axes, keepdims=True) + epsilon)
-    powers = functions.exp((p - 1) * (functions.log(_nonzero(size + epsilon)) - jnp.log(largest)))
+    # Entries that are 0 stand for the largest, as their own power might be infinite.
+    base = jnp.where(size + epsilon == 0, largest, size + epsilon)
+    powers = functions.exp((p - 1) * (functions.log(base) - jnp.log(largest)))
     # |x|^p of the same power is |x| (|x| + e)^(p-1) (1 + e/|x|)^(1-p). In float32 the last factor is
     # left out, which is 1 to rounding for |x| above 0.001 and to a percent above 1e-8: smaller changes
     # are rounding errors of the images themselves.

@@ -23,7 +23,7 @@ from watson_jax.losses._watson.stages import (
     Functions,
     angle_between,
     fade_out,
-    luminance_masking,
+    log_luminance,
     p_norm_with,
     smooth_maximum,
 )
@@ -85,15 +85,17 @@ def terms(params: WatsonParams, features: Features, options: WatsonOptions) -> T
     """`formula.terms`."""
     r = formula.per_channel(params.contrast_exponent)
 
+    of_frequency = _per_frequency(params.log_thresholds)
+    of_block = log_luminance(
+        features.brightness,
+        features.mean_brightness,
+        formula.per_channel(params.luminance_exponent),
+        options.luminance_floor,
+    )
+
     def masked(power: Array | float) -> Array:
         """T_L^power of eq. 5, as the product of what belongs to the frequency and to the block."""
-        t_l = luminance_masking(
-            jnp.exp(power * _per_frequency(params.log_thresholds)),
-            features.brightness,
-            features.mean_brightness,
-            formula.per_channel(params.luminance_exponent) * power,
-            floor=options.luminance_floor,
-        )
+        t_l = jnp.exp(power * of_frequency) * jnp.exp(power * of_block)
         return jnp.maximum(t_l, SMALLEST_THRESHOLD**power)
 
     # As `contrast_masking`, but without the power of every T_L.
