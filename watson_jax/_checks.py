@@ -77,7 +77,7 @@ def check_floating(name: str, x: Any, kind: Any = jnp.floating) -> jax.Array:
 
 
 def widen(x: Any) -> jax.Array:
-    """An array in which can be computed: numbers narrower than float32 become float32."""
+    """An array whose floats are at least as wide as float32, in which the losses are computed."""
     x = jnp.asarray(x)
     is_narrow = jnp.issubdtype(x.dtype, jnp.floating) and jnp.finfo(x.dtype).bits < 32
     return x.astype(jnp.float32) if is_narrow else x

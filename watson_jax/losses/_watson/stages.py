@@ -52,7 +52,8 @@ def luminance_masking(
         run to 0 or grow without bound.
 
     Returns:
-      Masked thresholds, in the shape to which the arguments broadcast.
+      Masked thresholds, in the shape to which the arguments broadcast. Their factor stays between e^-40
+      and e^40, which only exponents beyond 1.7 reach.
 
     Example:
       >>> print(f"{luminance_masking(2.0, jnp.array(0.9), jnp.array(0.1), 0.5):.3f}")
