@@ -114,7 +114,7 @@ def main() -> None:
     if output is not None:
         if output.is_dir() or output.suffix == ".png":
             raise cli.UserError(f"--output must be a file such as benchmark.json, got {output}.")
-        make_folder("The folder of --output", output.parent)
+        make_folder("The parent of --output", output.parent)
     rounds = QUICK_ROUNDS if _QUICK.value else ROUNDS
     run(_LOSSES.value, batch=_BATCH.value, size=_SIZE.value, rounds=rounds, output=output)
 

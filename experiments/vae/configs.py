@@ -8,7 +8,7 @@
     python -m experiments.vae.main --preset=paper-celeba --data_dir=DIR --weights=published
 `mnist` and `celeba` are what a CPU can do of them: models of the same layout, but narrow.
     python -m experiments.vae.main --data=mnist --data_dir=DIR             # half an hour to an hour
-    python -m experiments.vae.main --data=folder --data_dir=FACES          # two hours, of 9,000 faces
+    python -m experiments.vae.main --data=folder --data_dir=FACES          # 2 to 3 hours, of 9,000 faces
 `smoke` shows that everything runs.
     python -m experiments.vae.main --preset=smoke                      # seconds
 """

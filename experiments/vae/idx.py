@@ -10,7 +10,11 @@ from jaxtyping import UInt8
 
 
 def read_idx_in(folder: Path, name: str, *, what: str, dimensions: int) -> UInt8[np.ndarray, "..."]:
-    """Reads `name`, or `name`.gz, in MNIST's folder; errors are those of `read_idx`, and of no file."""
+    """Reads the file of this name in MNIST's folder, or the one with .gz; errors: see `read_idx`.
+
+    Raises:
+      FileNotFoundError: if there is neither.
+    """
     for path in (folder / name, folder / f"{name}.gz"):
         if path.is_file():
             return read_idx(path, what=what, dimensions=dimensions)

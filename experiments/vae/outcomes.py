@@ -220,7 +220,7 @@ def labels_of(configs: Sequence[VaeConfig]) -> list[str]:
     """
     records = [_settings(config) for config in configs]
     differing = [name for name in records[0] if len({str(r[name]) for r in records}) > 1]
-    if len({record["halving_epochs"] / record["epochs"] for record in records}) == 1:
+    if len({round(record["halving_epochs"] / record["epochs"], 6) for record in records}) == 1:
         # It follows from the number of epochs.
         differing = [name for name in differing if name != "halving_epochs"]
     if differing == ["log_weight"]:

@@ -184,7 +184,7 @@ def test_wrong_flags_are_one_sentence(tmp_path):
         (["--output=x.png"], "--output must be a file such as benchmark.json, got x.png."),
         (
             ["--output=/dev/null/x.json"],
-            "The folder of --output must be a folder that exists or can be made",
+            "The parent of --output must be a folder that exists or can be made",
         ),
     ]
     assert_one_sentence("experiments.benchmark.main", cases, cwd=tmp_path)
