@@ -12,6 +12,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from watson_jax.models._conv import convolve
+
 Image = Float[Array, "*batch height width 3"]
 Features = dict[str, Float[Array, "*batch _ _ _"]]
 
@@ -60,14 +62,19 @@ class Conv(nnx.Module):
 
     def __call__(self, x: Float[Array, "*batch _ _ inputs"]) -> Float[Array, "*batch _ _ outputs"]:
         """Convolves images of any number of leading axes."""
-        flat = jax.lax.conv_general_dilated(
-            x.reshape(-1, *x.shape[-3:]),
-            self.kernel[...],
-            (self.stride, self.stride),
-            [(self.padding, self.padding)] * 2,
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            precision=jax.lax.Precision.HIGHEST,  # GPUs and TPUs would round to fewer bits
-        )
+        flat, kernel = x.reshape(-1, *x.shape[-3:]), self.kernel[...]
+        precision = jax.lax.Precision.HIGHEST  # GPUs and TPUs would round to fewer bits
+        if self.stride == 1 and self.padding == kernel.shape[0] // 2:
+            flat = convolve(flat, kernel, precision)
+        else:
+            flat = jax.lax.conv_general_dilated(
+                flat,
+                kernel,
+                (self.stride, self.stride),
+                [(self.padding, self.padding)] * 2,
+                dimension_numbers=("NHWC", "HWIO", "NHWC"),
+                precision=precision,
+            )
         flat = flat + self.bias[...].reshape(1, 1, 1, -1)
         return flat.reshape(*x.shape[:-3], *flat.shape[1:])
 
