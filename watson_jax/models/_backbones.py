@@ -64,7 +64,7 @@ class Conv(nnx.Module):
         """Convolves images of any number of leading axes."""
         flat, kernel = x.reshape(-1, *x.shape[-3:]), self.kernel[...]
         precision = jax.lax.Precision.HIGHEST  # GPUs and TPUs would round to fewer bits
-        if self.stride == 1 and self.padding == kernel.shape[0] // 2:
+        if self.stride == 1 and 2 * self.padding == kernel.shape[0] - 1:  # the size stays
             flat = convolve(flat, kernel, precision)
         else:
             flat = jax.lax.conv_general_dilated(

@@ -23,8 +23,9 @@ def convolve(
 ) -> Float[Array, "batch height width outputs"]:
     """Convolves with zeros around the image, for kernels of odd size.
 
-    XLA convolves images that have fewer pixels than the kernel on a slow path on CPUs: 2x2 pixels take
-    a hundred times as long as one product with all windows, which is taken for them on every platform.
+    If an image has fewer pixels than the kernel, XLA's convolution is slow on CPUs: 2x2 pixels take a
+    hundred times as long as a matrix product. So all windows are multiplied by the kernel then, on
+    every platform.
     """
     size, _, _, outputs = kernel.shape
     if image.shape[1] * image.shape[2] < size * size:
@@ -48,7 +49,7 @@ def conv_3x3(
 
     For the gradient with respect to the kernel, XLA convolves with windows as large as the image. On a
     CPU that takes up to ten times as long as the convolution itself, so it is matrix products there. On
-    explicit meshes, whose types these do not follow, it is left to XLA.
+    explicit meshes this rule is left out, since it does not follow their types.
     """
     if jax.typeof(image).sharding.mesh.explicit_axes:
         return convolve(image, kernel)
@@ -68,7 +69,7 @@ def _backward(saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array
     image, kernel = saved
     turned = kernel[::-1, ::-1].swapaxes(2, 3)  # carries each gradient back to where it came from
     of_kernel = by_platform(
-        image, gradient, cpu=_kernel_gradient_by_products, default=_native_kernel_gradient
+        image, gradient, cpu=_kernel_gradient_by_products, default=_kernel_gradient_of_convolve
     )
     return _conv_3x3(gradient, turned), of_kernel
 
@@ -81,7 +82,7 @@ def conv_general_dilated(image: Array, kernel: Array, *_: Any, **__: Any) -> Arr
     return conv_3x3(image, kernel)
 
 
-def _native_kernel_gradient(image: Array, gradient: Array) -> Array:
+def _kernel_gradient_of_convolve(image: Array, gradient: Array) -> Array:
     shape = (3, 3, image.shape[-1], gradient.shape[-1])
     kernel, image = vary_alike(jnp.zeros(shape, image.dtype), image)  # it is linear: any will do
     return jax.vjp(lambda kernel: convolve(image, kernel), kernel)[1](gradient)[0]

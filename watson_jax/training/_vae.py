@@ -223,8 +223,8 @@ def make_train_chunk(
     """Makes a function that takes many steps without returning to the host.
 
     On accelerators the steps are one compiled `lax.scan`. On the CPU they are dispatched one by one,
-    because XLA runs a convolution inside a compiled loop on a slow path (the paper's model: 86 s a step
-    in a scan, 2.7 s outside, on two busy cores). Dispatching costs little beside that.
+    because XLA runs the gradient of a convolution inside a compiled loop on a slow path: those of LPIPS
+    take ten times as long there.
 
     Args:
       step: from `make_train_step`.
