@@ -207,6 +207,11 @@ def test_labels_of_runs_say_what_differs():
     assert names({}, {"loss": "l2", "log_weight": 9.0}) == ["watson-dft", "l2"]
     assert names({}, {"log_weight": 2.0}) == ["λ = 1.5", "λ = 2"]
     assert names({}, {"weights": "published"}) == ["watson-dft", "watson-dft (published)"]
+    # Files by their names, as whole paths would fill a picture.
+    assert names({}, {"weights": "a/w.npz"}) == ["watson-dft", "watson-dft (w.npz)"]
+    assert names({"weights": "a/w.npz"}, {"weights": "b/w.npz"}) == [
+        "watson-dft (a/w.npz)", "watson-dft (b/w.npz)",
+    ]  # fmt: skip
     longer = config.with_epochs(500)
     assert outcomes.labels_of([config, longer]) == [
         "watson-dft, epochs = 250",
