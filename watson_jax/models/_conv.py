@@ -123,7 +123,7 @@ def _products(image: Array, gradient: Array) -> Array:
 def _windows(
     x: Float[Array, "batch height width channels"], size: int
 ) -> Float[Array, "batch height width windows"]:
-    """`x` seen from each of the size x size pixels around a pixel, with all channels of each."""
+    """The size x size pixels around each pixel, zeros beyond the edge, as channels."""
     height, width = x.shape[1:3]
     around = (size // 2, size // 2)
     padded = jnp.pad(x, ((0, 0), around, around, (0, 0)))
