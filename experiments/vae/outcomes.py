@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -228,9 +228,9 @@ def labels_of(configs: Sequence[VaeConfig]) -> list[str]:
 
     labels = [record["loss"] for record in records]
     if "weights" in differing:
-        names = _short_names({record["weights"] for record in records if record["weights"]})
+        named = quality.short_names(r["weights"] for r in records if r["weights"])
         labels = [
-            f"{r['loss']} ({names[r['weights']]})" if r["weights"] else r["loss"] for r in records
+            f"{r['loss']} ({named[r['weights']]})" if r["weights"] else r["loss"] for r in records
         ]
     # Only what tells runs of one name apart: the λ of other losses differs anyway.
     extended = []
@@ -240,12 +240,6 @@ def labels_of(configs: Sequence[VaeConfig]) -> list[str]:
         texts = [_field_text(n, record) for n in fields if n not in ("loss", "weights")]
         extended.append(", ".join([label, *texts]))
     return extended
-
-
-def _short_names(weights: Collection[str]) -> dict[str, str]:
-    """Files of weights by their names, unless two have the same one."""
-    names = {path: Path(path).name for path in weights}
-    return names if len(set(names.values())) == len(names) else {path: path for path in weights}
 
 
 def _settings(config: VaeConfig) -> dict[str, Any]:

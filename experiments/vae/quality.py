@@ -6,7 +6,7 @@ measured on their luma, except where a loss sees the colours.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import jax
@@ -97,12 +97,19 @@ def make_losses(names: Sequence[str], shape: tuple[int, int, int]) -> dict[str, 
     height, width, channels = shape
     color = "rgb" if channels == 3 else "gray"
     split = [text.partition(":") for text in names]
-    short = [f"{name}{colon}{Path(weights).name}" for name, colon, weights in split]
-    labels = short if len({*short}) == len({*names}) else names
+    named = short_names(weights for _, _, weights in split)
     return {
-        label: wj.get_loss(name, color=color, weights=weights or None, image_size=(height, width))
-        for label, (name, _, weights) in zip(labels, split, strict=True)
+        f"{name}{colon}{named[weights]}": wj.get_loss(
+            name, color=color, weights=weights or None, image_size=(height, width)
+        )
+        for name, colon, weights in split
     }
+
+
+def short_names(weights: Iterable[str]) -> dict[str, str]:
+    """What weights are called: files by their names without folders, unless two have the same one."""
+    names = {text: Path(text).name for text in weights}
+    return names if len({*names.values()}) == len(names) else {text: text for text in names}
 
 
 def mean_distance(loss: wj.Loss, images: ImageArray, reference: ImageArray) -> float:

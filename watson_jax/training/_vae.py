@@ -223,8 +223,8 @@ def make_train_chunk(
     """Makes a function that takes many steps without returning to the host.
 
     On accelerators the steps are one compiled `lax.scan`. On the CPU they are dispatched one by one,
-    because XLA runs the gradient of a convolution inside a compiled loop on a slow path: those of LPIPS
-    take ten times as long there.
+    because there XLA runs the gradient of a convolution, such as LPIPS's, inside a compiled loop on a
+    slow path: it takes ten times as long.
 
     Args:
       step: from `make_train_step`.
